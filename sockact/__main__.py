@@ -1,0 +1,7 @@
+"""`python -m sockact`."""
+
+import sys
+
+from sockact.cli import main
+
+sys.exit(main())

@@ -1,0 +1,58 @@
+"""How things are said: diagnostics, and one log line an event. Colour on a terminal only, and never with NO_COLOR."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from sockact.record import TYPE_CHECKING
+from sockact.unit.diagnostics import ERROR, NOTE, WARNING, Diagnostic, render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import TextIO
+
+LEVELS = ("debug", "info", "warning", "error")
+COLOURS = {"error": "\033[31m", "warning": "\033[33m", "debug": "\033[2m", "note": "\033[36m"}
+RESET = "\033[0m"
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether to use colour there (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def logger(least: str) -> Callable[[str, str, str], None]:
+    """A log on standard error that leaves out what is less grave than `least`."""
+    spoken = LEVELS[LEVELS.index(least) :]
+    colour = coloured(sys.stderr)
+
+    def log(level: str, who: str, what: str) -> None:
+        if level not in spoken:
+            return
+        label = f"{level}: " if level in ("warning", "error") else ""
+        line = f"{who}: {label}{what}"
+        say(f"{COLOURS[level]}{line}{RESET}" if colour and level in COLOURS else line)
+
+    return log
+
+
+def say(text: str) -> None:
+    """A line on standard error in one write(2). Whoever stopped listening does not stop the services."""
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
+
+
+def tell(diagnostics: Iterable[Diagnostic], least: str = NOTE) -> None:
+    """Print diagnostics on standard error, those at least as grave as `least`."""
+    order = (NOTE, WARNING, ERROR)
+    spoken = order[order.index(least) :]
+    colour = coloured(sys.stderr)
+    for diagnostic in diagnostics:
+        if diagnostic.severity in spoken:
+            text = render(diagnostic)
+            mark = f"{diagnostic.severity}[{diagnostic.code}]"
+            say(text.replace(mark, f"{COLOURS[diagnostic.severity]}{mark}{RESET}", 1) if colour else text)

@@ -1,0 +1,45 @@
+"""`sockact start`: load, verify, and supervise until told to stop."""
+
+from __future__ import annotations
+
+import os
+
+from sockact.cli import output
+from sockact.lifecycle.child import base_environment
+from sockact.record import TYPE_CHECKING
+from sockact.runtime import search
+from sockact.runtime.kernel import Kernel
+from sockact.runtime.supervisor import Supervisor
+from sockact.unit.diagnostics import WARNING, Diagnostic, errors
+from sockact.unit.gather import gather
+from sockact.unit.verify import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sockact.cli.options import Start
+
+NOT_APPLIED = "SA008"
+
+
+def start(asked: Start) -> int:
+    """Run the units in the foreground. With any error in them nothing is opened: exit status 1."""
+    units = gather(asked.units, search.finder(asked.units).find, search.host())
+    found = verify(units, search.Survey())
+    output.tell(found, WARNING)
+    if errors(found):
+        return 1
+    log = output.logger("debug" if asked.verbose else "warning" if asked.quiet else "info")
+    _summarise(found, log)
+    environment = base_environment(os.environ, asked.clean)
+    return Supervisor(Kernel(), units, environment, log).run(asked.now)
+
+
+def _summarise(found: list[Diagnostic], log: Callable[[str, str, str], None]) -> None:
+    """One line a unit for all that is not applied; `sockact verify` tells the reasons."""
+    files: dict[str, list[str]] = {}
+    for diagnostic in found:
+        if diagnostic.code == NOT_APPLIED and diagnostic.span:
+            files.setdefault(diagnostic.span.file, []).append(diagnostic.message.split(" ")[0])
+    for file, keys in files.items():
+        log("info", os.path.basename(file), f"not applied: {' '.join(dict.fromkeys(keys))} (see sockact verify)")

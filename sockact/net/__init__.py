@@ -1,0 +1,1 @@
+"""PURE: addresses, protocols, and the plan of system calls that makes a listening socket."""

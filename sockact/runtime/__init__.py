@@ -1,0 +1,1 @@
+"""EDGE: reads files, carries plans out, waits for events and executes effects."""

@@ -1,0 +1,171 @@
+"""Carries out the plan of a socket unit: all its ports open, or none.
+
+The one thing decided here is what to do about a node that is already there: it goes only if it is a socket nobody answers
+on. systemd removes whatever it can, a live listener's socket included.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from sockact.net import linux
+from sockact.net.plan import Bind, MakeParents, OpenFifo, OpenSocket, Port, SetOption, SetOwner, StartListening
+from sockact.record import TYPE_CHECKING, Record, assert_never
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sockact.net.plan import Step
+    from sockact.runtime.kernel import Kernel
+
+    Warn = Callable[[str], None]
+
+
+class OpenPort(Record):
+    """A port, its descriptor, and what did not exist in the file system before: directories, then the node."""
+
+    port: Port
+    fd: int
+    made: tuple[str, ...] = ()
+
+
+class OpenFailed(Exception):  # noqa: N818 - named by what happened
+    """A port could not be opened; the text names address, step, errno and what that means. Nothing was left behind."""
+
+
+def open_ports(kernel: Kernel, ports: tuple[Port, ...], warn: Warn) -> list[OpenPort]:
+    """Open all ports in order. OpenFailed undoes what was opened, nodes included."""
+    opened: list[OpenPort] = []
+    try:
+        for port in ports:
+            opened.append(_Opening(kernel, port, warn).run())  # noqa: PERF401 - what was opened before a failure counts
+    except OpenFailed:
+        abandon(kernel, opened)
+        raise
+    return opened
+
+
+def abandon(kernel: Kernel, opened: list[OpenPort]) -> None:
+    """Close ports and remove all that opening them has made, as if it had never been tried."""
+    for port in reversed(opened):
+        kernel.close(port.fd)
+        for path in reversed(port.made):
+            kernel.remove(path)
+
+
+def close_ports(kernel: Kernel, opened: list[OpenPort], remove: bool) -> None:
+    """Close ports, and remove their nodes if asked to."""
+    for port in opened:
+        kernel.close(port.fd)
+        if remove and port.port.node:
+            kernel.remove(port.port.node)
+
+
+STEP_NAMES = {
+    OpenSocket: "socket",
+    SetOption: "setsockopt",
+    MakeParents: "mkdir",
+    Bind: "bind",
+    StartListening: "listen",
+    OpenFifo: "open",
+    SetOwner: "chown",
+}
+ACTIONS = {
+    "socket": "open a socket for",
+    "setsockopt": "set an option of",
+    "mkdir": "create the directories of",
+    "bind": "bind",
+    "listen": "listen on",
+    "open": "open",
+    "chown": "set the owner of",
+}
+
+
+class _Opening:
+    """One port on its way: its descriptor so far, and what was made in the file system."""
+
+    def __init__(self, kernel: Kernel, port: Port, warn: Warn) -> None:
+        self.kernel = kernel
+        self.port = port
+        self.warn = warn
+        self.fd = -1
+        self.made: list[str] = []
+
+    def run(self) -> OpenPort:
+        for step in self.port.steps:
+            try:
+                self._do(step)
+            except (OSError, KeyError) as error:
+                self._undo()
+                raise OpenFailed(self._explain(step, error)) from error
+        return OpenPort(self.port, self.fd, tuple(self.made))
+
+    def _undo(self) -> None:
+        if self.fd >= 0:
+            self.kernel.close(self.fd)
+        for path in reversed(self.made):
+            self.kernel.remove(path)
+
+    def _explain(self, step: Step, error: OSError | KeyError) -> str:
+        name = STEP_NAMES[type(step)]
+        what = f"cannot {ACTIONS[name]} {self.port}"
+        if isinstance(step, SetOption):
+            what += f" ({step.name})"
+        if isinstance(error, KeyError):
+            return f"{what}: {error.args[0]}"
+        protocol = self.port.protocol.name if self.port.protocol else ""
+        known = linux.meaning(name, protocol, error.errno or 0)
+        return f"{what}: {error.strerror} ({known})"
+
+    def _do(self, step: Step) -> None:
+        match step:
+            case OpenSocket():
+                self.fd = self.kernel.socket(step.family, step.kind, step.protocol)
+            case SetOption():
+                self._set(step)
+            case MakeParents():
+                self.kernel.make_parents(step.path, step.mode, self.made)
+            case Bind():
+                self._bind(step)
+            case StartListening():
+                self.kernel.listen(self.fd, step.backlog)
+            case OpenFifo():
+                self.fd, created = self.kernel.fifo(step.path, step.mode)
+                self.made += [step.path] if created else []
+            case SetOwner():
+                self._own(step)
+            case _:
+                assert_never(step)
+
+    def _set(self, step: SetOption) -> None:
+        try:
+            self.kernel.setsockopt(self.fd, step.level, step.name, step.value)
+            if step.forced and self.kernel.getsockopt(self.fd, step.level, step.name) < 2 * int(step.value):
+                self.kernel.setsockopt(self.fd, step.level, step.forced, step.value)
+        except OSError as error:
+            if step.fatal:
+                raise
+            name = errno.errorcode.get(error.errno or 0, "")
+            self.warn(f"{step.name}={step.value} is not set on {self.port}: {error.strerror} ({name})")
+
+    def _bind(self, step: Bind) -> None:
+        try:
+            self.kernel.bind(self.fd, step.address, step.mode)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or self.port.node is None:
+                raise
+            self._clear(self.port.node)
+            self.kernel.bind(self.fd, step.address, step.mode)
+        self.made += [self.port.node] if self.port.node else []
+
+    def _clear(self, path: str) -> None:
+        """Remove a leftover socket node, and nothing else."""
+        if not self.kernel.is_socket_node(path):
+            raise OSError(errno.EADDRINUSE, "something that is no socket is there; it is not touched")
+        if self.kernel.answers(self.port.listen.kind, path):
+            raise OSError(errno.EADDRINUSE, "another process listens there")
+        self.kernel.unlink(path)
+
+    def _own(self, step: SetOwner) -> None:
+        account = self.kernel.account(step.user, step.group)
+        self.kernel.chown(step.path, account.uid if step.user else -1, account.gid)

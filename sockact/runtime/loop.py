@@ -1,0 +1,94 @@
+"""Waits: for descriptors, for deadlines, for signals; and sleeps without a wake-up as long as there is nothing.
+
+One epoll, one heap of deadlines, one pipe into which signals are written. A callback is called for each event; what it
+does may watch and unwatch at will.
+"""
+
+from __future__ import annotations
+
+import select
+from heapq import heappop, heappush
+from itertools import count
+
+from sockact.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sockact.runtime.kernel import Kernel
+
+READABLE = select.EPOLLIN
+BATCH = 64
+
+
+class Timer:
+    """A deadline that can be called off."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class Loop:
+    """Events in, callbacks out."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self._epoll = kernel.epoll()
+        self._watched: dict[int, Callable[[int], None]] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = count()
+
+    def watch(self, fd: int, callback: Callable[[int], None]) -> None:
+        """Call back with the epoll events whenever `fd` has something to read."""
+        self._watched[fd] = callback
+        self._epoll.register(fd, READABLE)
+
+    def unwatch(self, fd: int) -> None:
+        """Watch no more; harmless when nobody watched."""
+        if self._watched.pop(fd, None):
+            self._epoll.unregister(fd)
+
+    def after(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call back once, not before `seconds` from now."""
+        timer = Timer(callback)
+        heappush(self._timers, (self.kernel.now() + seconds, next(self._order), timer))
+        return timer
+
+    def signals(self, numbers: Sequence[int], callback: Callable[[int], None]) -> None:
+        """Call back with the number of each signal that arrives."""
+        reader, writer = self.kernel.pipe()
+        self.kernel.set_blocking(reader, False)
+        self.kernel.set_blocking(writer, False)
+
+        def read(_: int) -> None:
+            for number in dict.fromkeys(self.kernel.read(reader, 4096)):
+                callback(number)
+
+        self.watch(reader, read)
+        self.kernel.handle_signals(numbers, writer)
+
+    def turn(self, settle: Callable[[], None]) -> None:
+        """Wait for what comes next, and call back; `settle` carries out what a callback has caused before the next one."""
+        for fd, events in self._epoll.poll(self._patience(), BATCH):
+            # An earlier callback of the same batch may have ended the watch.
+            callback = self._watched.get(fd)
+            if callback:
+                callback(events)
+                settle()
+        self._expire(settle)
+
+    def _patience(self) -> float | None:
+        while self._timers and self._timers[0][2].callback is None:
+            heappop(self._timers)
+        return max(0.0, self._timers[0][0] - self.kernel.now()) if self._timers else None
+
+    def _expire(self, settle: Callable[[], None]) -> None:
+        now = self.kernel.now() if self._timers else 0.0
+        while self._timers and self._timers[0][0] <= now:
+            callback = heappop(self._timers)[2].callback
+            if callback:
+                callback()
+                settle()

@@ -1,0 +1,186 @@
+"""Finds unit files, and answers what the loader and the verifier ask about this host."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from sockact.record import TYPE_CHECKING, Record
+from sockact.runtime.kernel import scope_id
+from sockact.unit.diagnostics import Diagnostic
+from sockact.unit.gather import Host, Source
+from sockact.unit.specifiers import split_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+PATH_VARIABLE = "SOCKACT_UNIT_PATH"
+
+
+class Finder(Record):
+    """Looks for units by name in folders, in their order."""
+
+    folders: tuple[str, ...]
+
+    def find(self, request: str) -> Source | Diagnostic:
+        """Read a unit by path or by name; an instance without a file of its own comes from its template."""
+        if "/" in request:
+            return _read(request, os.path.basename(request)) or Diagnostic("SA030", "no such file", file=request)
+        for folder in self.folders:
+            for name in _file_names(request):
+                found = _read(os.path.join(folder, name), request)
+                if found:
+                    return found
+        hint = f"looked in {', '.join(folder or '.' for folder in self.folders)}"
+        return Diagnostic("SA030", f"{request} is in none of the folders searched", hint=hint, file=request)
+
+
+def finder(requests: Iterable[str]) -> Finder:
+    """Search beside the given files first, then in the current directory, then in SOCKACT_UNIT_PATH."""
+    beside = [os.path.dirname(request) for request in requests if "/" in request]
+    listed = [folder for folder in os.environ.get(PATH_VARIABLE, "").split(":") if folder]
+    return Finder(tuple(dict.fromkeys((*beside, "", *listed))))
+
+
+def _file_names(name: str) -> Iterator[str]:
+    """The file of a unit, and for an instance the file of its template."""
+    yield name
+    prefix, instance, kind = split_name(name)
+    if instance:
+        yield f"{prefix}@.{kind}"
+
+
+def _read(path: str, name: str) -> Source | Diagnostic | None:
+    """The file's contents; None when there is no such file, a diagnostic when there is one that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return Source(name, path, file.read())
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError:
+        return Diagnostic("SA030", "this is a directory, not a unit file", file=path)
+    except OSError as error:
+        return Diagnostic("SA030", f"cannot be read: {error.strerror}", file=path)
+
+
+def host() -> Host:
+    """The host's specifiers (systemd.unit(5)): as system manager for root, as user manager for everybody else."""
+    import pwd
+
+    uid, gid = os.getuid(), os.getgid()
+
+    def user() -> str:
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return str(uid)
+
+    home = os.environ.get("HOME", "/root" if uid == 0 else "/")
+    facts = {
+        "t": "/run" if uid == 0 else os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{uid}"),
+        "S": "/var/lib" if uid == 0 else os.environ.get("XDG_STATE_HOME", f"{home}/.local/state"),
+        "C": "/var/cache" if uid == 0 else os.environ.get("XDG_CACHE_HOME", f"{home}/.cache"),
+        "L": "/var/log" if uid == 0 else os.environ.get("XDG_STATE_HOME", f"{home}/.local/state") + "/log",
+        "E": "/etc" if uid == 0 else os.environ.get("XDG_CONFIG_HOME", f"{home}/.config"),
+        "T": os.environ.get("TMPDIR", "/tmp"),
+        "V": os.environ.get("TMPDIR", "/var/tmp"),
+        "h": home,
+        "s": os.environ.get("SHELL", "/bin/sh"),
+        "U": str(uid),
+        "G": str(gid),
+    }
+    names = os.uname()
+    constant = {letter: partial(str, text) for letter, text in facts.items()}
+    return Host(
+        {
+            **constant,
+            "u": user,
+            "g": lambda: _group_name(gid),
+            "H": lambda: names.nodename,
+            "l": lambda: names.nodename.partition(".")[0],
+            "q": lambda: names.nodename,
+            "v": lambda: names.release,
+            "a": lambda: ARCHITECTURES.get(names.machine, names.machine),
+            "b": lambda: _first_line("/proc/sys/kernel/random/boot_id").replace("-", ""),
+            "m": lambda: _first_line("/etc/machine-id"),
+            **{letter: partial(_os_release, key) for letter, key in OS_RELEASE.items()},
+        },
+        os.path.exists("/proc/net/if_inet6"),
+        os.getcwd(),
+    )
+
+
+ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "arm64", "i686": "x86", "riscv64": "riscv64", "ppc64le": "ppc64-le"}
+"""systemd's names where they differ from uname(2)'s."""
+OS_RELEASE = {"o": "ID", "w": "VERSION_ID", "W": "VARIANT_ID", "B": "BUILD_ID", "A": "IMAGE_VERSION", "M": "IMAGE_ID"}
+"""Specifiers that come from os-release(5)."""
+
+
+def _group_name(gid: int) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.readline().strip()
+    except OSError:
+        return ""
+
+
+def _os_release(key: str) -> str:
+    from sockact.lifecycle.child import environment_file
+
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        try:
+            with open(path) as file:
+                return environment_file(file.read()).get(key, "")
+        except OSError:
+            continue
+    return ""
+
+
+class Survey:
+    """This machine, as the verifier asks about it; every answer is what is wrong, or an empty text."""
+
+    def program(self, name: str) -> str:
+        paths = [name] if "/" in name else [f"{folder}/{name}" for folder in os.environ.get("PATH", "").split(":") if folder]
+        found = [path for path in paths if os.path.exists(path)]
+        if not found:
+            return f"{name} does not exist" if "/" in name else f"{name} is in no folder of PATH"
+        if os.path.isdir(found[0]):
+            return f"{found[0]} is a directory"
+        return "" if any(os.access(path, os.X_OK) for path in found) else f"{found[0]} may not be executed (no x permission)"
+
+    def user(self, name: str) -> str:
+        import pwd
+
+        try:
+            pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+        except KeyError:
+            return f"user {name} does not exist"
+        return ""
+
+    def group(self, name: str) -> str:
+        import grp
+
+        try:
+            name.isdigit() or grp.getgrnam(name)
+        except KeyError:
+            return f"group {name} does not exist"
+        return ""
+
+    def interface(self, name: str) -> str:
+        try:
+            scope_id(name)
+        except OSError:
+            return f"there is no interface {name}"
+        return ""
+
+    def directory(self, path: str) -> str:
+        return "" if os.path.isdir(path) else f"{path} is no directory" if os.path.exists(path) else f"{path} does not exist"

@@ -1,0 +1,1 @@
+"""PURE: text becomes typed units, and every mistake on the way a located diagnostic."""

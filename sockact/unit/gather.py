@@ -1,0 +1,193 @@
+"""From the units somebody named to all the units that belong together.
+
+A socket brings its service, or the template it makes instances of; a service brings the sockets it asks for. Each unit is
+loaded once. Where the text comes from is the edge's affair: it hands in `find`.
+"""
+
+from __future__ import annotations
+
+from sockact.record import TYPE_CHECKING, Record
+from sockact.unit import syntax
+from sockact.unit.diagnostics import Diagnostic
+from sockact.unit.load import BODIES, ServiceUnit, SocketUnit, load
+from sockact.unit.specifiers import Context, split_name, unit_facts
+from sockact.unit.values import is_unit_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sockact.unit.specifiers import Facts
+    from sockact.unit.syntax import Assignment, Document
+
+    Find = Callable[[str], "Source | Diagnostic"]
+
+CHECKED_INSTANCE = "internal"
+"""The instance under which a template is loaded to be checked, as systemd-analyze(1) does."""
+
+
+class Source(Record):
+    """A unit file that was found and read. For an instance the name is the instance's, the file may be the template's."""
+
+    name: str
+    file: str
+    data: bytes
+
+
+class Template(Record):
+    """A service template: read once, made into a unit for every connection."""
+
+    name: str
+    file: str
+    document: Document
+    host: Host
+    sample: ServiceUnit
+
+    def instance(self, name: str) -> ServiceUnit:
+        """The unit for one instance. Only a file that uses specifiers has to be loaded anew for it."""
+        if not any("%" in assignment.value for assignment in self.document.assignments):
+            return self.sample.replace(name=name)
+        unit, _ = load(self.document, name, self.file, self.host.context(name, self.file))
+        assert isinstance(unit, ServiceUnit)
+        return unit
+
+
+class Host(Record):
+    """What the loader must know of the host: its specifiers, whether it has IPv6, and where relative paths start."""
+
+    facts: Facts
+    ipv6: bool = True
+    directory: str = ""
+
+    def context(self, name: str, file: str) -> Context:
+        path = file if file.startswith("/") else f"{self.directory}/{file}"
+        return Context({**self.facts, **unit_facts(name, path)}, self.ipv6)
+
+
+class UnitSet(Record):
+    """Units that belong together: sockets in the order given, services by name, templates by the socket that uses them."""
+
+    requested: tuple[str, ...]
+    sockets: dict[str, SocketUnit]
+    services: dict[str, ServiceUnit]
+    templates: dict[str, Template]
+    diagnostics: tuple[Diagnostic, ...]
+
+    def service_of(self, socket: SocketUnit) -> ServiceUnit | None:
+        return self.services.get(service_name(socket))
+
+    def sockets_of(self, service: ServiceUnit) -> tuple[SocketUnit, ...]:
+        """The sockets whose descriptors a service gets, in the order of their units."""
+        fed = [s for s in self.sockets.values() if s.name in service.service.sockets or service_name(s) == service.name]
+        return tuple(socket for socket in fed if not socket.socket.accept)
+
+
+def service_name(socket: SocketUnit) -> str:
+    """The service that a socket with Accept=no starts."""
+    return socket.socket.service or socket.name.removesuffix(".socket") + ".service"
+
+
+def template_name(socket: SocketUnit) -> str:
+    """The template that a socket with Accept=yes makes instances of."""
+    return split_name(socket.name)[0] + "@.service"
+
+
+def gather(requests: Iterable[str], find: Find, host: Host, companions: bool = True) -> UnitSet:
+    """Load the requested units (names or paths) and, as companions, all they need."""
+    gathering = _Gathering(find, host)
+    requested = tuple(filter(None, [gathering.request(request) for request in requests]))
+    for name in requested if companions else ():
+        gathering.complete(name)
+    g = gathering
+    return UnitSet(requested, g.sockets, g.services, g.templates, tuple(g.diagnostics))
+
+
+class _Gathering:
+    def __init__(self, find: Find, host: Host) -> None:
+        self.find = find
+        self.host = host
+        self.files: dict[str, str] = {}
+        self.sockets: dict[str, SocketUnit] = {}
+        self.services: dict[str, ServiceUnit] = {}
+        self.templates: dict[str, Template] = {}
+        self.diagnostics: list[Diagnostic] = []
+
+    def request(self, request: str) -> str | None:
+        """Load a unit from the command line; its name, or None when it is not one that can be started."""
+        name = request.rpartition("/")[2]
+        problem = _not_a_unit(name)
+        source = problem or self.find(request)
+        if isinstance(source, Diagnostic):
+            self.diagnostics.append(source if source.file or source.span else source.replace(file=request))
+            return None
+        if self.files.get(name, source.file) != source.file:
+            message = f"a unit named {name} was given already: {self.files[name]}"
+            self.diagnostics.append(Diagnostic("SA031", message, file=source.file))
+        return self._load(source)
+
+    def _load(self, source: Source) -> str:
+        if source.name not in self.files:
+            self.files[source.name] = source.file
+            document = syntax.parse(source.data, source.file)
+            unit, found = load(document, source.name, source.file, self.host.context(source.name, source.file))
+            self.diagnostics += found
+            if isinstance(unit, SocketUnit):
+                self.sockets[source.name] = unit
+            else:
+                self.services[source.name] = unit
+        return source.name
+
+    def complete(self, name: str) -> None:
+        """Bring what the unit needs; ends, because every unit is loaded once."""
+        socket, service = self.sockets.get(name), self.services.get(name)
+        if socket and socket.socket.accept:
+            self._template(socket)
+        elif socket:
+            self._need(service_name(socket), "SA032", f"no service for {name}", socket.socket.origin("service"), socket.file)
+        elif service:
+            for index, wanted in enumerate(service.service.sockets):
+                self._need(
+                    wanted, "SA035", f"no socket for Sockets={wanted}", service.service.origin("sockets", index), service.file
+                )
+
+    def _need(self, name: str, code: str, message: str, origin: Assignment | None, file: str) -> None:
+        if name in self.files:
+            return
+        source = self.find(name)
+        if isinstance(source, Source):
+            self._load(source)
+            self.complete(name)
+        else:
+            hint = f"write {name}, or name the service with Service=" if code == "SA032" else source.hint
+            span = origin.span() if origin else None
+            self.diagnostics.append(Diagnostic(code, f"{message}: {source.message}", span, hint, file))
+
+    def _template(self, socket: SocketUnit) -> None:
+        name = template_name(socket)
+        source = self.find(name)
+        if isinstance(source, Diagnostic):
+            origin = socket.socket.origin("accept")
+            message = f"Accept=yes needs the template {name}: {source.message}"
+            hint = f"write {name}; it is started once for each connection"
+            self.diagnostics.append(Diagnostic("SA032", message, origin.span() if origin else None, hint, socket.file))
+            return
+        sample = name.replace("@.", f"@{CHECKED_INSTANCE}.")
+        document = syntax.parse(source.data, source.file)
+        unit, found = load(document, sample, source.file, self.host.context(sample, source.file))
+        assert isinstance(unit, ServiceUnit)
+        if name not in self.files:
+            self.files[name] = source.file
+            self.diagnostics += found
+        self.templates[socket.name] = Template(name, source.file, document, self.host, unit)
+
+
+def _not_a_unit(name: str) -> Diagnostic | None:
+    """Why a name cannot be started, if it cannot."""
+    if is_unit_name(name, *BODIES):
+        return None
+    stem, dot, kind = name.rpartition(".")
+    if not dot or kind not in BODIES:
+        known = " and ".join(f".{kind}" for kind in BODIES)
+        return Diagnostic("SA031", f"unknown unit type: the names of units that sockact runs end in {known}")
+    if stem.endswith("@"):
+        return Diagnostic("SA031", "a template cannot be started itself", hint=f"give it an instance: {stem}NAME.{kind}")
+    return Diagnostic("SA031", f"'{name}' is no valid unit name", hint="letters, digits and : - _ . \\ @")

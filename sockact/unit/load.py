@@ -1,0 +1,140 @@
+"""Assignments become a typed unit, by the directive table alone.
+
+No directive is named here: the row says how its value is read, which field it feeds, and whether the unit can live without
+it. What makes sense *between* directives and units is the verifier's affair.
+"""
+
+from __future__ import annotations
+
+from sockact.record import TYPE_CHECKING, Record
+from sockact.unit.diagnostics import Diagnostic, Invalid
+from sockact.unit.directives.service import ServiceSection
+from sockact.unit.directives.socket import SocketSection
+from sockact.unit.directives.unit import InstallSection, UnitSection
+from sockact.unit.values import RESET
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sockact.unit.directives import Row, Section
+    from sockact.unit.specifiers import Context
+    from sockact.unit.syntax import Assignment, Document
+
+
+class SocketUnit(Record):
+    """A socket unit, loaded."""
+
+    name: str
+    file: str
+    unit: UnitSection
+    socket: SocketSection
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        return self.unit, self.socket
+
+
+class ServiceUnit(Record):
+    """A service unit, loaded."""
+
+    name: str
+    file: str
+    unit: UnitSection
+    service: ServiceSection
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        return self.unit, self.service
+
+
+BODIES = {"socket": (SocketUnit, SocketSection), "service": (ServiceUnit, ServiceSection)}
+"""Unit types by the suffix of the name."""
+
+
+def load(document: Document, name: str, file: str, context: Context) -> tuple[SocketUnit | ServiceUnit, list[Diagnostic]]:
+    """Build the unit and tell what was wrong; a unit with errors is complete enough to be looked at, not to be started."""
+    unit_class, body_class = BODIES[name.rpartition(".")[2]]
+    sections: dict[str, type[Section]] = {s.title: s for s in (UnitSection, body_class, InstallSection)}
+    loading = _Loading(sections, context)
+    diagnostics = [*document.diagnostics, *_unknown_sections(document, sections)]
+    for assignment in document.assignments:
+        section = sections.get(assignment.section)
+        if section:
+            diagnostics += loading.take(section, assignment)
+    built = {title: section(loading.given[title], loading.origins[title]) for title, section in sections.items()}
+    unit: Any = unit_class(name, file, built["Unit"], built[body_class.title])
+    return unit, diagnostics
+
+
+def _unknown_sections(document: Document, sections: dict[str, type[Section]]) -> list[Diagnostic]:
+    others = [name for name in document.sections if name not in sections and not name.startswith("X-")]
+    return [
+        Diagnostic("SA006", f"unknown section [{name}]: ignored", document.sections[name], _did_you_mean(name, sections, "[{}]"))
+        for name in others
+    ]
+
+
+class _Loading:
+    """The values collected so far, by section and field."""
+
+    def __init__(self, sections: dict[str, type[Section]], context: Context) -> None:
+        self.sections = sections
+        self.context = context
+        self.given: dict[str, dict[str, Any]] = {title: {} for title in sections}
+        self.origins: dict[str, dict[str, tuple[Assignment, ...]]] = {title: {} for title in sections}
+
+    def take(self, section: type[Section], assignment: Assignment) -> list[Diagnostic]:
+        section = self.sections[getattr(section, "moved", {}).get(assignment.key, section.title)]
+        rows = section.table.get(assignment.key)
+        if rows is None:
+            return _not_in_table(section, assignment)
+        row = rows[0][1]
+        value = row.kind.read(assignment.value, self.context)
+        if isinstance(value, Invalid):
+            if value.kept:
+                self._keep(section, assignment, value.kept)
+            return [_unreadable(row, assignment, value)]
+        self._keep(section, assignment, value)
+        return []
+
+    def _keep(self, section: type[Section], assignment: Assignment, value: Any) -> None:
+        given, origins = self.given[section.title], self.origins[section.title]
+        for field, row in section.table[assignment.key]:
+            if value is RESET:
+                given.pop(field.name, None)
+                origins.pop(field.name, None)
+            elif row.kind.appends:
+                given[field.name] = (*given.get(field.name, ()), *value)
+                origins[field.name] = (*origins.get(field.name, ()), *([assignment] * len(value)))
+            else:
+                given[field.name] = value
+                origins[field.name] = (assignment,)
+
+
+def _unreadable(row: Row, assignment: Assignment, why: Invalid) -> Diagnostic:
+    code = "SA011" if row.essential else "SA010"
+    message = why.message if assignment.value else f"an empty value does not reset {assignment.key}="
+    return Diagnostic(code, f"{assignment.key}=: {message}", assignment.span(why.start, why.end), why.hint)
+
+
+def _not_in_table(section: type[Section], assignment: Assignment) -> list[Diagnostic]:
+    key = assignment.key
+    if key in section.silent or key.startswith("X-"):
+        return []
+    if key in section.known:
+        return [Diagnostic("SA008", f"{key}= is not applied: {section.known[key]}", assignment.key_span)]
+    hint = _did_you_mean(key, {**section.table, **section.known}, "{}=")
+    return [Diagnostic("SA007", f"unknown key {key}= in [{section.title}]: ignored", assignment.key_span, hint)]
+
+
+def _did_you_mean(word: str, known: Any, form: str) -> str:
+    """The nearest known word, when it is near: same letters in another case, or few of them changed."""
+    same = [name for name in known if name.lower() == word.lower()]
+    if same:
+        return f"did you mean {form.format(same[0])}? Names are case-sensitive"
+    if len(word) > 60:
+        return ""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, known, n=1, cutoff=0.8)
+    return f"did you mean {form.format(near[0])}?" if near else ""

@@ -1,0 +1,85 @@
+"""`%`-specifiers (systemd.unit(5), "Specifiers"): a letter stands for a fact about the unit or the host.
+
+The unit's own facts are derived from its name here; those of the host come as a table from the edge.
+"""
+
+from __future__ import annotations
+
+from sockact.record import TYPE_CHECKING, Record
+from sockact.unit.diagnostics import Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Facts = Mapping[str, Callable[[], str]]
+
+
+def split_name(name: str) -> tuple[str, str | None, str]:
+    """`web@1.service` is prefix, instance and type: `("web", "1", "service")`; the instance is None without `@`."""
+    stem, _, kind = name.rpartition(".")
+    prefix, at, instance = stem.partition("@")
+    return prefix, instance if at else None, kind
+
+
+def unescape_name(text: str) -> str:
+    """Undo systemd-escape(1): `-` is a slash, `\\xHH` a byte."""
+    parts = text.replace("-", "/").split("\\x")
+    data = parts[0].encode()
+    for part in parts[1:]:
+        try:
+            data += bytes([int(part[:2], 16)]) + part[2:].encode()
+        except ValueError:
+            data += b"\\x" + part.encode()
+    return data.decode(errors="replace")
+
+
+def unit_facts(name: str, file: str) -> Facts:
+    """The specifiers that depend on the unit alone."""
+    prefix, instance, _ = split_name(name)
+    stem = name.rpartition(".")[0]
+    last = prefix.rpartition("-")[2]
+    return {
+        "n": lambda: name,
+        "N": lambda: stem,
+        "p": lambda: prefix,
+        "P": lambda: unescape_name(prefix),
+        "i": lambda: instance or "",
+        "I": lambda: unescape_name(instance or ""),
+        "j": lambda: last,
+        "J": lambda: unescape_name(last),
+        "f": lambda: "/" + unescape_name(instance or prefix).lstrip("/"),
+        "y": lambda: file,
+        "Y": lambda: file.rpartition("/")[0],
+    }
+
+
+def expand(text: str, facts: Facts) -> str | Invalid:
+    """Replace every `%x`. `%%` is a percent sign; a `%` before anything but a letter or digit stays, as in systemd."""
+    if "%" not in text:
+        return text
+    out = []
+    position = 0
+    while (at := text.find("%", position)) >= 0:
+        out.append(text[position:at])
+        letter = text[at + 1 : at + 2]
+        position = at + 2
+        if letter == "%":
+            out.append("%")
+        elif letter in facts:
+            out.append(facts[letter]())
+        elif letter.isascii() and letter.isalnum():
+            return Invalid(f"unknown specifier %{letter}", at, at + 2, "a literal percent sign is written %%")
+        else:
+            out.append("%")
+            position = at + 1
+    return "".join(out) + text[position:]
+
+
+class Context(Record):
+    """What a value's reader may know beyond the text: the specifiers, and whether the host has IPv6."""
+
+    facts: Facts
+    ipv6: bool = True
+
+    def expand(self, text: str) -> str | Invalid:
+        return expand(text, self.facts)
