@@ -359,7 +359,7 @@ class Supervisor:
         service.report = started.report
         self.main_pids[started.pid] = service
         self.loop.watch(started.report, lambda _: self._reported(service))
-        self.log(INFO if service.socket is None else DEBUG, service.name, f"started, pid {started.pid}{self._for_whom(service)}")
+        self.log(INFO, service.name, f"started, pid {started.pid}{self._for_whom(service)}")
         if service.accepted and service.unit.service.restart == "no":
             self._release_connection(service)
 
@@ -460,8 +460,7 @@ class Supervisor:
         self._reported(service)
         service.pid, service.ended = 0, ended
         how = f"killed by {linux.signal_name(ended.signal)}" if ended.signal else f"exit status {ended.code}"
-        quiet = ended.result == SUCCESS and service.socket is not None
-        self.log(DEBUG if quiet else INFO if ended.result == SUCCESS else WARNING, service.name, f"ended: {how}")
+        self.log(INFO if ended.result == SUCCESS else WARNING, service.name, f"ended: {how}")
         self._post(service, ServiceEvent.EXITED)
 
     def _notified(self, message: Message) -> None:

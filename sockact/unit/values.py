@@ -132,9 +132,9 @@ def _burst(text: str, context: Context) -> object:
 
 _SPAN = "time span such as 90, 1min 30s or 500ms"
 SECONDS = Kind("time", f"{_SPAN}, or infinity", lambda text, context: seconds(text), _show_seconds)
-TIMEOUT = Kind("time", f"{_SPAN}; 0 and infinity mean no limit", _timeout, _show_seconds)
-INTERVAL = Kind("time", f"{_SPAN}; 0 switches the limit off, infinity means the default", _interval, _show_seconds)
-BURST = Kind("number", "0 to 4294967294; 0 switches the limit off", _burst)
+TIMEOUT = Kind("timeout", f"{_SPAN}; 0 and infinity mean no limit", _timeout, _show_seconds)
+INTERVAL = Kind("interval", f"{_SPAN}; 0 switches the limit off, infinity means the default", _interval, _show_seconds)
+BURST = Kind("burst", "0 to 4294967294; 0 switches the limit off", _burst)
 
 SIZES = {suffix: 1024**power for power, suffix in enumerate(("", "K", "M", "G", "T", "P", "E"))}
 
@@ -266,7 +266,7 @@ def listen(kind: str) -> Kind:
         return address if isinstance(address, Invalid) else (addresses.Listen(kind, address),)
 
     grammar = "absolute path" if kind == addresses.FIFO else "PORT, IPv4:PORT, [IPv6]:PORT, /PATH, @NAME or vsock:CID:PORT"
-    return Kind("address", grammar, read, appends=True)
+    return Kind("path" if kind == addresses.FIFO else "address", grammar, read, appends=True)
 
 
 def _protocol(text: str, context: Context) -> object:
@@ -420,7 +420,7 @@ LEGACY_STREAMS = {
 }
 
 
-def stream(*plain: str, files: tuple[str, ...]) -> Kind:
+def stream(name: str, *plain: str, files: tuple[str, ...]) -> Kind:
     """A standard stream that takes these words, or a file behind one of these prefixes."""
 
     def read(text: str, context: Context) -> object:
@@ -435,4 +435,4 @@ def stream(*plain: str, files: tuple[str, ...]) -> Kind:
         return Stream(kind, path) if path.startswith("/") else Invalid(f"not an absolute path: '{path}'", len(kind) + 1)
 
     grammar = ", ".join((*plain, *(f"{name}:PATH" for name in files)))
-    return Kind("stream", grammar, read, str)
+    return Kind(name, grammar, read, str)

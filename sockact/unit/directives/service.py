@@ -31,8 +31,8 @@ TYPES = {
     "idle": "simple",
     "notify-reload": "notify",
 }
-INPUTS = stream("null", "socket", files=("file",))
-OUTPUTS = stream("inherit", "null", "journal", "socket", files=("file", "append", "truncate"))
+INPUTS = stream("input", "null", "socket", files=("file",))
+OUTPUTS = stream("output", "inherit", "null", "journal", "socket", files=("file", "append", "truncate"))
 
 
 def _output(section: ServiceSection) -> Stream:

@@ -36,7 +36,7 @@ INET6 = frozenset({"inet6"})
 V6ONLY = {"default": None, "both": 0, "ipv6-only": 1}
 _ONE_OR_BOTH = {word: "ipv6-only" if only else "both" for word, only in TRUTH.items()}
 
-REFUSED = Kind("address", "not applied", lambda text, context: Invalid("sockact does not open sockets of this kind"))
+REFUSED = Kind("refused", "not applied", lambda text, context: Invalid("sockact does not open sockets of this kind"))
 
 
 class SocketSection(Section, title="Socket"):
