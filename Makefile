@@ -23,7 +23,7 @@ bench: $(STAMP) $(VENV)/.bench-tools
 man: $(STAMP)
 	$(BIN)/python tools/man.py
 
-$(STAMP): pyproject.toml tools/setup
+$(STAMP): pyproject.toml hatch_build.py sockact/runtime/_spawn.c tools/setup
 	@PYTHON="$(PYTHON)" tools/setup venv $(VENV)
 	@touch $@
 

@@ -41,7 +41,7 @@ class Effort:
 
 
 FULL = Effort(rounds=51, load_rounds=7, connections=1000, idle_seconds=5.0)
-QUICK = Effort(rounds=11, load_rounds=3, connections=400, idle_seconds=2.0)
+QUICK = Effort(rounds=11, load_rounds=3, connections=300, idle_seconds=2.0)
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,13 @@ OWN_VARIABLES = (
 
 
 class Source(Record):
-    """Where a standard stream comes from: a descriptor the child has at that point, or a file opened in the given way."""
+    """Where a standard stream comes from: a descriptor of the supervisor, a file opened in the given way, or whatever
+    another standard stream became."""
 
     fd: int = -1
     path: str = ""
     how: str = ""
+    follows: int = -1
 
 
 CONNECTION = Source(fd=-2)
@@ -88,10 +90,10 @@ def plan(
 
 
 def _streams(stdin: Stream, stdout: Stream, stderr: Stream) -> tuple[Source, Source, Source]:
-    """Standard streams, set up in the order 0, 1, 2: whoever inherits takes what is already there."""
+    """Standard streams, set up in the order 0, 1, 2: whoever inherits follows one before."""
     plain = {"null": NULL, "socket": CONNECTION, "journal": Source(fd=2)}
     # Without an input to follow, "inherit" is the supervisor's own standard output, as under a user manager of systemd.
-    follow = {1: Source(fd=1 if stdin.kind == "null" else 0), 2: Source(fd=1)}
+    follow = {1: Source(fd=1) if stdin.kind == "null" else Source(follows=0), 2: Source(follows=1)}
     first = plain.get(stdin.kind) or Source(path=stdin.path, how="read")
     second, third = (
         plain.get(s.kind) or (follow[fd] if s.kind == "inherit" else Source(path=s.path, how=s.kind))

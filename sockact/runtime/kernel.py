@@ -213,7 +213,10 @@ class Kernel:
             return file.read()
 
     def open(self, path: str, how: str) -> int:
-        return os.open(path, HOW[how] | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+        """Open a file for a standard stream. A FIFO nobody reads from is an error (ENXIO), not a wait."""
+        fd = os.open(path, HOW[how] | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+        os.set_blocking(fd, True)
+        return fd
 
     def close(self, fd: int) -> None:
         known = self._sockets.pop(fd, None)
@@ -234,10 +237,12 @@ class Kernel:
         login = {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": entry.pw_shell}
         return Account(entry.pw_uid, gid, tuple(os.getgrouplist(entry.pw_name, gid)), login)
 
+    def must_become(self, account: Account) -> bool:
+        """Whether ids have to change; a process without privileges may stay what it is, and nothing else."""
+        return os.getuid() == 0 or (os.getuid(), os.getgid()) != (account.uid, account.gid)
+
     def become(self, account: Account) -> None:
-        """Take on groups and ids. A process without privileges may stay what it is, and nothing else."""
-        if os.getuid() == account.uid and os.getgid() == account.gid and os.getuid() != 0:
-            return
+        """Take on groups and ids."""
         os.setgroups(account.groups)
         os.setresgid(account.gid, account.gid, account.gid)
         os.setresuid(account.uid, account.uid, account.uid)
@@ -370,6 +375,11 @@ class Kernel:
         for number in numbers:
             signal.signal(number, _noted)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+
+    def ignore_signals(self, numbers: Sequence[int]) -> None:
+        """From here to the end these change nothing; CPython would restore their deadly defaults before it exits."""
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
 
     def not_default(self) -> list[int]:
         """Signals whose disposition a child must reset: handled by us, or ignored by Python or whoever started us."""

@@ -7,6 +7,7 @@ does may watch and unwatch at will.
 from __future__ import annotations
 
 import select
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 
@@ -32,10 +33,13 @@ class Timer:
 
 
 class Loop:
-    """Events in, callbacks out."""
+    """Events in, callbacks out. `settle` carries out what a callback has caused before the next one is called; `complain`
+    is told of an exception in either, which is a bug of ours and must not end the loop."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, settle: Callable[[], None], complain: Callable[[Exception], None]) -> None:
         self.kernel = kernel
+        self._settle = settle
+        self._complain = complain
         self._epoll = kernel.epoll()
         self._watched: dict[int, Callable[[int], None]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
@@ -65,30 +69,35 @@ class Loop:
 
         def read(_: int) -> None:
             for number in dict.fromkeys(self.kernel.read(reader, 4096)):
-                callback(number)
+                self._call(partial(callback, number))
 
         self.watch(reader, read)
         self.kernel.handle_signals(numbers, writer)
 
-    def turn(self, settle: Callable[[], None]) -> None:
-        """Wait for what comes next, and call back; `settle` carries out what a callback has caused before the next one."""
+    def turn(self) -> None:
+        """Wait for what comes next, and call back."""
         for fd, events in self._epoll.poll(self._patience(), BATCH):
             # An earlier callback of the same batch may have ended the watch.
             callback = self._watched.get(fd)
             if callback:
-                callback(events)
-                settle()
-        self._expire(settle)
+                self._call(partial(callback, events))
+        self._expire()
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+            self._settle()
+        except Exception as error:
+            self._complain(error)
 
     def _patience(self) -> float | None:
         while self._timers and self._timers[0][2].callback is None:
             heappop(self._timers)
         return max(0.0, self._timers[0][0] - self.kernel.now()) if self._timers else None
 
-    def _expire(self, settle: Callable[[], None]) -> None:
+    def _expire(self) -> None:
         now = self.kernel.now() if self._timers else 0.0
         while self._timers and self._timers[0][0] <= now:
             callback = heappop(self._timers)[2].callback
             if callback:
-                callback()
-                settle()
+                self._call(callback)

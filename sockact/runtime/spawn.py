@@ -1,7 +1,9 @@
-"""Carries out a child plan: fork, the steps in the child, exec.
+"""Makes a process of a child plan, in two halves.
 
-The steps are a table. Each has the exit status that systemd gives to its failure (systemd.exec(5), "Process Exit Codes"),
-and reports itself and its errno over a pipe that exec closes: end of file is the news that the program runs.
+`prepare` does what takes thought, here in the parent: opening files, looking up accounts, reading environment files, expanding
+variables. What is left, the `Image`, is a handful of system calls between fork and exec, the same for both executors: the C
+one (`native`, vfork) where it was built, and the Python one (fork) everywhere. Either reports the step that failed and its
+errno; each step has the exit status that systemd gives it (systemd.exec(5), "Process Exit Codes").
 """
 
 from __future__ import annotations
@@ -9,118 +11,184 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from functools import partial
 
 from sockact.lifecycle import child
 from sockact.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from sockact.lifecycle.child import ChildPlan, Source
+    from sockact.lifecycle.child import ChildPlan
     from sockact.runtime.kernel import Account, Kernel
 
+    Execute = Callable[["Image"], tuple[int, int, int]]
+    """Takes an image; returns the pid, the index of the step that failed (-1 for none), and its errno."""
+
 REPORT = struct.Struct("=ii")
+EXECUTOR_VARIABLE = "SOCKACT_EXECUTOR"
+"""`fork` keeps to the Python executor even where the C one was built."""
 
 
-class Spawned(Record):
-    """A process that was started: its pid, and the pipe on which it reports a step that failed."""
+class Image(Record):
+    """All that the child needs to become the program. `opened` are descriptors the parent made for it, and closes."""
 
-    pid: int
-    report: int
+    path: str
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    stamped: bool
+    """Whether the child is to put its own pid into LISTEN_PID."""
+    stdio: tuple[int, int, int]
+    descriptors: tuple[int, ...]
+    account: Account | None
+    directory: str
+    directory_optional: bool
+    opened: tuple[int, ...]
 
 
 class Failure(Record):
-    """The step between fork and exec that failed, and why."""
+    """The step that failed, the exit status that stands for it, and the errno (0 where there is none)."""
 
     step: str
+    status: int
     number: int
 
     @property
     def why(self) -> str:
-        """The errno in words. A failure without one is an account that nobody knows."""
         return (
             f"{os.strerror(self.number)} ({errno.errorcode.get(self.number, self.number)})" if self.number else "no such account"
         )
 
 
+class NotPreparedError(Exception):
+    """The process was not even tried: something it needs is missing."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.step)
+        self.failure = failure
+
+
+# Preparing
+
+
+def prepare(kernel: Kernel, plan: ChildPlan) -> Image:
+    """Everything up to the fork. NotPreparedError says what was missing; nothing stays open then."""
+    opened: list[int] = []
+    try:
+        return _prepared(kernel, plan, opened)
+    except NotPreparedError:
+        for fd in opened:
+            kernel.close(fd)
+        raise
+
+
+def _prepared(kernel: Kernel, plan: ChildPlan, opened: list[int]) -> Image:
+    stdio = _streams(kernel, plan, opened)
+    account = _attempt("finding the user or group", 217, lambda: _account(kernel, plan))
+    environment = _attempt("reading the environment", 6, lambda: _environment(kernel, plan, account))
+    for fd in plan.descriptors:
+        # An inetd-style program knows nothing of O_NONBLOCK; others get what NonBlocking= says.
+        kernel.set_blocking(fd, not plan.non_blocking)
+    directory = plan.directory.path if plan.directory else "/"
+    return Image(
+        kernel.find_program(plan.command.program, environment.get("PATH", child.SEARCH_PATH)),
+        tuple(child.expand(plan.command, environment)),
+        environment,
+        "LISTEN_FDS" in plan.handed,
+        stdio,
+        plan.descriptors[: plan.placed],
+        account if account and kernel.must_become(account) else None,
+        environment.get("HOME", "/") if directory == "~" else directory,
+        plan.directory is not None and plan.directory.optional,
+        tuple(opened),
+    )
+
+
+def _attempt(step: str, status: int, action: Callable[[], _T]) -> _T:
+    try:
+        return action()
+    except KeyError as error:
+        raise NotPreparedError(Failure(step, status, 0)) from error
+    except OSError as error:
+        raise NotPreparedError(Failure(step, status, error.errno or 0)) from error
+
+
+STREAM_STEPS = (("opening standard input", 208), ("opening standard output", 209), ("opening standard error", 222))
+
+
+def _streams(kernel: Kernel, plan: ChildPlan, opened: list[int]) -> tuple[int, int, int]:
+    """The descriptors that become 0, 1 and 2."""
+    found: list[int] = []
+    for source, (step, status) in zip(plan.streams, STREAM_STEPS, strict=True):
+        if source.follows >= 0:
+            found.append(found[source.follows])
+        elif source == child.CONNECTION:
+            found.append(plan.descriptors[0])
+        elif source.path:
+            opened.append(_attempt(step, status, partial(kernel.open, source.path, source.how)))
+            found.append(opened[-1])
+        else:
+            found.append(source.fd)
+    return found[0], found[1], found[2]
+
+
+def _account(kernel: Kernel, plan: ChildPlan) -> Account | None:
+    return kernel.account(plan.user, plan.group) if plan.user or plan.group else None
+
+
+def _environment(kernel: Kernel, plan: ChildPlan, account: Account | None) -> dict[str, str]:
+    environment = {**plan.base, **(account.environment if account else {}), **dict(plan.own)}
+    for file in plan.files:
+        try:
+            environment |= child.environment_file(kernel.read_file(file.path).decode(errors="surrogateescape"))
+        except FileNotFoundError:
+            if not file.optional:
+                raise
+    return environment | plan.handed
+
+
+# Executing
+
+
 class _Child:
-    """The child, as far as it is set up."""
+    """The forked child of the Python executor."""
 
-    def __init__(self, kernel: Kernel, plan: ChildPlan, report: int, signals: list[int]) -> None:
+    def __init__(self, kernel: Kernel, image: Image, signals: list[int], report: int) -> None:
         self.kernel = kernel
-        self.plan = plan
-        self.report = report
+        self.image = image
         self.signals = signals
-        self.account: Account | None = None
-        self.environment: dict[str, str] = {}
+        self.report = report
 
-    def reset(self) -> None:
+    def start_session(self) -> None:
         self.kernel.reset_signals(self.signals)
         self.kernel.new_session()
 
-    def stream(self, target: int) -> None:
-        source = self.plan.streams[target]
-        self.kernel.duplicate(self._open(source), target)
+    def set_stream(self, target: int) -> None:
+        self.kernel.duplicate(self.image.stdio[target], target)
 
-    def _open(self, source: Source) -> int:
-        if source is child.CONNECTION or source == child.CONNECTION:
-            # An inetd-style program knows nothing of O_NONBLOCK.
-            self.kernel.set_blocking(self.plan.descriptors[0], True)
-            return self.plan.descriptors[0]
-        return self.kernel.open(source.path, source.how) if source.path else source.fd
+    def place_descriptors(self) -> None:
+        self.report = self.kernel.place(self.image.descriptors, self.report)
 
-    def descriptors(self) -> None:
-        handed = self.plan.descriptors[: self.plan.placed]
-        self.report = self.kernel.place(handed, self.report)
-        for fd in range(3, 3 + len(handed)):
-            self.kernel.set_blocking(fd, not self.plan.non_blocking)
-
-    def look_up(self) -> None:
-        if self.plan.user or self.plan.group:
-            self.account = self.kernel.account(self.plan.user, self.plan.group)
-
-    def assemble_environment(self) -> None:
-        plan = self.plan
-        login = self.account.environment if self.account else {}
-        self.environment = {**plan.base, **login, **dict(plan.own)}
-        for file in plan.files:
-            self.environment |= self._read(file.path, file.optional)
-        self.environment |= plan.handed
-        if "LISTEN_FDS" in plan.handed:
-            self.environment["LISTEN_PID"] = str(self.kernel.pid())
-
-    def _read(self, path: str, optional: bool) -> dict[str, str]:
-        try:
-            return child.environment_file(self.kernel.read_file(path).decode(errors="surrogateescape"))
-        except FileNotFoundError:
-            if not optional:
-                raise
-            return {}
-
-    def become(self) -> None:
-        if self.account:
-            self.kernel.become(self.account)
+    def change_ids(self) -> None:
+        if self.image.account:
+            self.kernel.become(self.image.account)
 
     def change_directory(self) -> None:
-        directory = self.plan.directory
-        if directory is None:
-            self.kernel.change_directory("/")
-            return
-        path = self.environment.get("HOME", "/") if directory.path == "~" else directory.path
         try:
-            self.kernel.change_directory(path)
+            self.kernel.change_directory(self.image.directory)
         except OSError:
-            if not directory.optional:
+            if not self.image.directory_optional:
                 raise
 
     def execute(self) -> None:
-        argv = child.expand(self.plan.command, self.environment)
-        path = self.kernel.find_program(self.plan.command.program, self.environment["PATH"])
-        self.kernel.execute(path, argv, self.environment)
+        environment = self.image.environment
+        if self.image.stamped:
+            environment = environment | {"LISTEN_PID": str(self.kernel.pid())}
+        self.kernel.execute(self.image.path, list(self.image.argv), environment)
 
 
 class Step(Record):
-    """A step of the child: what it does in words, the exit status of its failure, and the doing."""
+    """A step between fork and exec: its name, the exit status of its failure, and the doing."""
 
     name: str
     status: int
@@ -128,61 +196,85 @@ class Step(Record):
 
 
 STEPS = (
-    Step("setting up a session of its own", 207, _Child.reset),
-    Step("opening standard input", 208, lambda c: c.stream(0)),
-    Step("opening standard output", 209, lambda c: c.stream(1)),
-    Step("opening standard error", 222, lambda c: c.stream(2)),
-    Step("placing the descriptors", 202, _Child.descriptors),
-    Step("finding the user or group", 217, _Child.look_up),
-    Step("reading the environment", 6, _Child.assemble_environment),
-    Step("changing to the user or group", 216, _Child.become),
+    Step("setting up a session of its own", 207, _Child.start_session),
+    Step("setting standard input", 208, lambda c: c.set_stream(0)),
+    Step("setting standard output", 209, lambda c: c.set_stream(1)),
+    Step("setting standard error", 222, lambda c: c.set_stream(2)),
+    Step("placing the descriptors", 202, _Child.place_descriptors),
+    Step("changing to the user or group", 216, _Child.change_ids),
     Step("changing to the working directory", 200, _Child.change_directory),
     Step("executing the program", 203, _Child.execute),
 )
+"""_spawn.c has the same steps in the same order, and the same statuses."""
 
 
-def spawn(kernel: Kernel, plan: ChildPlan, signals: list[int]) -> Spawned:
-    """Start the process. `signals` are those whose disposition is not the default here. OSError when there can be none."""
+def executor(kernel: Kernel, signals: list[int], environment: Mapping[str, str]) -> Execute:
+    """The best executor there is. `signals` are those whose disposition is not the default in this process."""
+    if environment.get(EXECUTOR_VARIABLE) != "fork":
+        try:
+            from sockact.runtime.native import Executor
+
+            native = Executor()
+        except (ImportError, OSError):
+            pass  # not built: the wheel came without it, or the machine has no ctypes
+        else:
+            return lambda image: native.spawn(image, signals)
+    return lambda image: _fork(kernel, image, signals)
+
+
+def spawn(kernel: Kernel, plan: ChildPlan, execute: Execute) -> tuple[int, Failure | None]:
+    """Start the process: its pid, and the step that failed if one did (the child then ends with its status).
+
+    NotPreparedError if it was not even tried, OSError if no process could be made.
+    """
+    image = prepare(kernel, plan)
+    try:
+        pid, step, number = execute(image)
+    finally:
+        for fd in image.opened:
+            kernel.close(fd)
+    return pid, None if step < 0 else Failure(STEPS[step].name, STEPS[step].status, number)
+
+
+def _fork(kernel: Kernel, image: Image, signals: list[int]) -> tuple[int, int, int]:
+    """The Python executor. It waits until the child has become the program, as vfork(2) does."""
     reader, writer = kernel.pipe()
+    try:
+        pid = _forked(kernel, image, signals, writer)
+        data = kernel.read(reader, REPORT.size)
+    finally:
+        kernel.close(reader)
+    return (pid, *(REPORT.unpack(data) if len(data) == REPORT.size else (-1, 0)))
+
+
+def _forked(kernel: Kernel, image: Image, signals: list[int], writer: int) -> int:
     # A signal in the child before its handlers are reset would be noted in the parent's wakeup pipe, as if it were ours.
     kernel.block_signals()
     try:
         pid = kernel.fork()
-    except OSError:
-        kernel.close(reader)
-        raise
-    else:
         if pid == 0:
-            _run(_Child(kernel, plan, writer, signals))
+            _run(_Child(kernel, image, signals, writer))
+        return pid
     finally:
         kernel.unblock_signals()
         kernel.close(writer)
-    return Spawned(pid, reader)
 
 
 def _run(starting: _Child) -> None:
     """In the child: the steps, or the report of the one that failed. Never returns."""
-    status = 255
+    reached = -1
     try:
-        for index, step in enumerate(STEPS):
-            status = step.status
-            try:
-                step.run(starting)
-            except KeyError:
-                starting.kernel.write(starting.report, REPORT.pack(index, 0))
-                break
-            except OSError as error:
-                starting.kernel.write(starting.report, REPORT.pack(index, error.errno or 0))
-                break
+        for step in STEPS:
+            reached += 1
+            step.run(starting)
+    except OSError as error:
+        starting.kernel.write(starting.report, REPORT.pack(reached, error.errno or 0))
     finally:
         # Whatever happens, a child never runs on as a second supervisor.
-        starting.kernel.exit_child(status)
+        starting.kernel.exit_child(STEPS[reached].status)
 
 
-def outcome(kernel: Kernel, report: int) -> Failure | None:
-    """Read what a child reported: None says that the program runs."""
-    data = kernel.read(report, REPORT.size)
-    if len(data) < REPORT.size:
-        return None
-    index, number = REPORT.unpack(data)
-    return Failure(STEPS[index].name, number)
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _T = TypeVar("_T")

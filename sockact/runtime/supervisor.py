@@ -54,13 +54,12 @@ class Supervisor:
         self.units = units
         self.environment = environment
         self.log = log
-        self.loop = Loop(kernel)
+        self.loop = Loop(kernel, self._drain, self._complain)
         self.notifications = Notifications(kernel, self.loop, self._notified)
         self.sockets = {name: Socket(unit, units.templates.get(name)) for name, unit in units.sockets.items()}
         self.services = {name: Service(unit) for name, unit in units.services.items()}
         self.main_pids: dict[int, Service] = {}
         self.queue: deque[tuple[Socket | Service, object, object]] = deque()
-        self.signals: list[int] = []
         self.stops = 0
 
     # From outside
@@ -69,9 +68,9 @@ class Supervisor:
         """Open all sockets, or none and return 1; supervise; return the exit status."""
         self.kernel.tidy_descriptors()
         self.loop.signals((*STOP_SIGNALS, SIGCHLD), self._signalled)
-        self.signals = self.kernel.not_default()
         if not self._open_all():
             return 1
+        self.execute = spawn.executor(self.kernel, self.kernel.not_default(), self.environment)
         if not self.kernel.become_subreaper():
             self.log(
                 WARNING, "sockact", "cannot adopt orphaned processes (prctl); processes that leave their group may survive a stop"
@@ -82,8 +81,9 @@ class Supervisor:
         self._drain()
         self.log(INFO, "sockact", f"ready: {self._count()}")
         while not self._finished():
-            self.loop.turn(self._drain)
+            self.loop.turn()
         self._close_all()
+        self.kernel.ignore_signals(STOP_SIGNALS)
         return self._status()
 
     def _count(self) -> str:
@@ -150,6 +150,9 @@ class Supervisor:
             except Exception as error:  # a bug of ours in one unit must not take the others down
                 self.log(ERROR, unit.name, f"internal error at {event}: {type(error).__name__}: {error}; the unit fails")
                 self._abandon(unit)
+
+    def _complain(self, error: Exception) -> None:
+        self.log(ERROR, "sockact", f"internal error: {type(error).__name__}: {error}")
 
     def _abandon(self, unit: Socket | Service) -> None:
         """Fail a unit whose machine cannot be trusted any more; what it held is let go."""
@@ -349,19 +352,32 @@ class Supervisor:
     def _spawn(self, service: Service) -> None:
         service.ended = Exit()
         try:
-            started = spawn.spawn(self.kernel, self._child_plan(service), self.signals)
-        except OSError as error:
-            self.log(ERROR, service.name, f"cannot start a process: {error.strerror}")
-            service.ended = Exit(code=1)
-            self._post(service, ServiceEvent.EXITED)
+            pid, failure = spawn.spawn(self.kernel, self._child_plan(service), self.execute)
+        except spawn.NotPreparedError as error:
+            self._not_started(service, error.failure)
+            self._over_already(service, error.failure.status)
             return
-        service.pid = service.group = started.pid
-        service.report = started.report
-        self.main_pids[started.pid] = service
-        self.loop.watch(started.report, lambda _: self._reported(service))
-        self.log(INFO, service.name, f"started, pid {started.pid}{self._for_whom(service)}")
+        except OSError as error:
+            self.log(ERROR, service.name, f"cannot make a process: {error.strerror}")
+            self._over_already(service, 1)
+            return
+        service.pid = service.group = pid
+        self.main_pids[pid] = service
         if service.accepted and service.unit.service.restart == "no":
             self._release_connection(service)
+        if failure:
+            self._not_started(service, failure)
+        else:
+            self.log(INFO, service.name, f"started, pid {pid}{self._for_whom(service)}")
+            self._post(service, ServiceEvent.EXECUTED)
+
+    def _not_started(self, service: Service, failure: spawn.Failure) -> None:
+        self.log(ERROR, service.name, f"{failure.step} failed ({service.command.program}): {failure.why}")
+
+    def _over_already(self, service: Service, status: int) -> None:
+        """A process that never was has ended with the status that stands for the reason."""
+        service.ended = Exit(status)
+        self._post(service, ServiceEvent.EXITED)
 
     def _for_whom(self, service: Service) -> str:
         return f", for {_who(service.accepted.peer)}" if service.accepted else ""
@@ -382,20 +398,6 @@ class Supervisor:
             for unit in self.units.sockets_of(service.unit):
                 for port in self.sockets[unit.name].ports:
                     yield port.fd, port.port.fd_name
-
-    def _reported(self, service: Service) -> None:
-        """The report pipe has news: a step that failed, or by its end that the program runs."""
-        if service.report < 0:
-            return
-        failure = spawn.outcome(self.kernel, service.report)
-        self.loop.unwatch(service.report)
-        self.kernel.close(service.report)
-        service.report = -1
-        if failure is None:
-            self._post(service, ServiceEvent.EXECUTED)
-        else:
-            program = service.command.program
-            self.log(ERROR, service.name, f"{failure.step} failed ({program}): {failure.why}")
 
     def _arm(self, service: Service, seconds: float) -> None:
         self._clear_timer(service)
@@ -457,7 +459,6 @@ class Supervisor:
                 self._look_for_leftovers(service)
 
     def _ended(self, service: Service, ended: Exit) -> None:
-        self._reported(service)
         service.pid, service.ended = 0, ended
         how = f"killed by {linux.signal_name(ended.signal)}" if ended.signal else f"exit status {ended.code}"
         self.log(INFO if ended.result == SUCCESS else WARNING, service.name, f"ended: {how}")

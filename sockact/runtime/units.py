@@ -88,8 +88,6 @@ class Service:
         self.pid = 0
         self.group = 0
         """The process group, which may outlive the main process."""
-        self.report = -1
-        """The pipe on which the child reports until it has become the program."""
         self.result = SUCCESS
         self.ended = Exit()
         self.failure = Exit()

@@ -1,0 +1,92 @@
+"""The C executor of child plans (`_spawn.c`), where it was built: loaded with ctypes, and used by `spawn` if it is there."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from sockact.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sockact.runtime.spawn import Image
+
+LIBRARY = os.path.join(os.path.dirname(__file__), "_spawn.so")
+PID_ROOM = b"LISTEN_PID=" + b"0" * 20
+"""An environment entry with room for any pid, which the child overwrites."""
+
+
+class _Image(ctypes.Structure):
+    """`struct image` of _spawn.c."""
+
+    _fields_ = (
+        ("path", ctypes.c_char_p),
+        ("argv", ctypes.POINTER(ctypes.c_char_p)),
+        ("envp", ctypes.POINTER(ctypes.c_char_p)),
+        ("pid_text", ctypes.c_void_p),
+        ("stdio", ctypes.c_int * 3),
+        ("fds", ctypes.POINTER(ctypes.c_int)),
+        ("fd_count", ctypes.c_int),
+        ("change_ids", ctypes.c_int),
+        ("uid", ctypes.c_uint),
+        ("gid", ctypes.c_uint),
+        ("groups", ctypes.POINTER(ctypes.c_uint)),
+        ("group_count", ctypes.c_int),
+        ("directory", ctypes.c_char_p),
+        ("directory_optional", ctypes.c_int),
+        ("signals", ctypes.POINTER(ctypes.c_int)),
+        ("signal_count", ctypes.c_int),
+    )
+
+
+class _Failure(ctypes.Structure):
+    """`struct failure` of _spawn.c."""
+
+    _fields_ = (("step", ctypes.c_int), ("number", ctypes.c_int))
+
+
+class Executor:
+    """The loaded library. OSError when it was not built."""
+
+    def __init__(self) -> None:
+        self._spawn = ctypes.CDLL(LIBRARY).sockact_spawn
+
+    def spawn(self, image: Image, signals: Sequence[int]) -> tuple[int, int, int]:
+        """The pid, and the step and errno of a failure in the child (step -1 for none). OSError without a process."""
+        environment = [os.fsencode(f"{name}={value}") for name, value in image.environment.items()]
+        room = ctypes.create_string_buffer(PID_ROOM)
+        if image.stamped:
+            environment.append(b"")
+        envp = _strings(environment)
+        if image.stamped:
+            envp[len(environment) - 1] = ctypes.cast(room, ctypes.c_char_p)
+        account = image.account
+        groups = account.groups if account else ()
+        raw = _Image(
+            os.fsencode(image.path),
+            _strings([os.fsencode(word) for word in image.argv]),
+            envp,
+            ctypes.addressof(room) + PID_ROOM.index(b"0") if image.stamped else None,
+            (ctypes.c_int * 3)(*image.stdio),
+            (ctypes.c_int * len(image.descriptors))(*image.descriptors),
+            len(image.descriptors),
+            account is not None,
+            account.uid if account else 0,
+            account.gid if account else 0,
+            (ctypes.c_uint * len(groups))(*groups),
+            len(groups),
+            os.fsencode(image.directory),
+            image.directory_optional,
+            (ctypes.c_int * len(signals))(*signals),
+            len(signals),
+        )
+        failure = _Failure(-1, 0)
+        pid = self._spawn(ctypes.byref(raw), ctypes.byref(failure), (ctypes.c_int * len(image.descriptors))())
+        if pid < 0:
+            raise OSError(failure.number, os.strerror(failure.number))
+        return pid, failure.step, failure.number
+
+
+def _strings(words: list[bytes]) -> ctypes.Array[ctypes.c_char_p]:
+    return (ctypes.c_char_p * (len(words) + 1))(*words, None)
