@@ -51,7 +51,7 @@ def listen_fds(unset: bool = False) -> list[ListenFD]:
 
 def _received(said: dict[str, str | None]) -> list[ListenFD]:
     pid, count = said["LISTEN_PID"], said["LISTEN_FDS"]
-    if pid is None or count is None or _number("LISTEN_PID", pid) != os.getpid() or not _same_process(said["LISTEN_PIDFDID"]):
+    if pid is None or _number("LISTEN_PID", pid) != os.getpid() or not _same_process(said["LISTEN_PIDFDID"]) or count is None:
         return []
     number = _number("LISTEN_FDS", count)
     if not 0 < number < (1 << 31) - FIRST:

@@ -21,26 +21,32 @@ class Record:
     """Base of all frozen records; fields are inherited, then added in the order of their annotations."""
 
     fields: ClassVar[tuple[str, ...]] = ()
+    names: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:
         annotations = cls.__dict__.get("__annotations__", {})  # noqa: RUF063 - inspect costs more than we do
         own = tuple(name for name, kind in annotations.items() if not kind.startswith("ClassVar"))
-        if "fields" in own:
-            raise TypeError(f"{cls.__name__}: the name 'fields' is taken")
+        if taken := {"fields", "names"} & set(own):
+            raise TypeError(f"{cls.__name__}: the name '{taken.pop()}' is taken")
         cls.fields = tuple(dict.fromkeys((*cls.fields, *own)))
+        cls.names = frozenset(cls.fields)
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        if len(values) > len(self.fields):
-            raise TypeError(f"{type(self).__name__} has {len(self.fields)} fields, not {len(values)}")
         state = self.__dict__
         state.update(zip(self.fields, values, strict=False))
-        if named.keys() & state.keys():
-            raise TypeError(f"{type(self).__name__} got {', '.join(named.keys() & state.keys())} twice")
         state.update(named)
+        if len(state) != len(values) + len(named) or not named.keys() <= self.names:
+            raise TypeError(self._misfit(values, named))
         if len(state) < len(self.fields):
             self._fill_in(state)
-        if len(state) != len(self.fields):
-            raise TypeError(f"{type(self).__name__} has fields {', '.join(self.fields)}, not {', '.join(state)}")
+
+    def _misfit(self, values: tuple[Any, ...], named: dict[str, Any]) -> str:
+        twice = named.keys() & set(self.fields[: len(values)])
+        if twice:
+            return f"{type(self).__name__} got {', '.join(twice)} twice"
+        if len(values) > len(self.fields):
+            return f"{type(self).__name__} has {len(self.fields)} fields, not {len(values)}"
+        return f"{type(self).__name__} has fields {', '.join(self.fields)}, not {', '.join(named)}"
 
     def _fill_in(self, state: dict[str, Any]) -> None:
         """Take defaults from the class, and into the instance: a default that is a function must not become a method."""

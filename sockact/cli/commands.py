@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 import click
 
@@ -25,6 +26,9 @@ UNITS = click.argument("units", metavar="UNIT...", nargs=-1, required=True)
 
 def run(arguments: list[str]) -> int:
     """Run click without its own exit, so that the status is ours to return."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal without the letters for a name gets it escaped, not a failure.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result = cli.main(arguments, "sockact", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -35,9 +39,13 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
+    except OSError as error:
+        # Standard output failed; what is still in its buffer must not fail once more at exit.
         sys.stdout = None
-        return 141
+        if isinstance(error, BrokenPipeError):
+            return 141
+        output.say(f"sockact: cannot write: {error.strerror}")
+        return 1
     return result if isinstance(result, int) else 0
 
 
@@ -133,4 +141,4 @@ def _gather(units: tuple[str, ...], companions: bool = True) -> UnitSet:
 def _print_json(value: object) -> None:
     import json
 
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=2))

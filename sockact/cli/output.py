@@ -17,9 +17,9 @@ COLOURS = {"error": "\033[31m", "warning": "\033[33m", "debug": "\033[2m", "note
 RESET = "\033[0m"
 
 
-def coloured(stream: TextIO) -> bool:
-    """Whether to use colour there (https://no-color.org)."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+def coloured(stream: TextIO | None) -> bool:
+    """Whether to use colour there (https://no-color.org); Python has no stream where there is no descriptor."""
+    return stream is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
 
 
 def logger(least: str) -> Callable[[str, str, str], None]:
@@ -40,8 +40,7 @@ def logger(least: str) -> Callable[[str, str, str], None]:
 def say(text: str) -> None:
     """A line on standard error in one write(2). Whoever stopped listening does not stop the services."""
     try:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+        print(text, file=sys.stderr, flush=True)
     except (OSError, ValueError):
         pass
 

@@ -7,6 +7,8 @@ child, its own pid, its home directory, is named here and filled in there.
 from __future__ import annotations
 
 from sockact.record import TYPE_CHECKING, Record
+from sockact.unit import words
+from sockact.unit.diagnostics import Invalid
 from sockact.unit.values import Command, is_variable
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ OWN_VARIABLES = (
     *("REMOTE_ADDR", "REMOTE_PORT", "SO_COOKIE", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "MAINPID"),
 )
 """What the supervisor itself may have been told, and must never pass on as if it were meant for the service."""
+
+
+BLANKS = " \t\r"
 
 
 class Source(Record):
@@ -117,10 +122,16 @@ def expand(command: Command, environment: Mapping[str, str]) -> list[str]:
     argv = [command.argv0]
     for word in command.arguments:
         if word.startswith("$") and is_variable(word[1:]):
-            argv += environment.get(word[1:], "").split()
+            argv += _divided(environment.get(word[1:], ""))
         else:
             argv.append(_substitute(word, environment))
     return argv
+
+
+def _divided(value: str) -> list[str]:
+    """The words of a variable, where its quotes allow; a value whose quotes do not match is split at its blanks."""
+    split = words.split(value)
+    return value.split() if isinstance(split, Invalid) else [word.text for word in split]
 
 
 def _substitute(word: str, environment: Mapping[str, str]) -> str:
@@ -140,29 +151,41 @@ def _substitute(word: str, environment: Mapping[str, str]) -> str:
 
 
 def environment_file(text: str) -> dict[str, str]:
-    """Read an EnvironmentFile=: NAME=VALUE lines, `#` and `;` comments, quotes as in a shell, `\\` at the end continues."""
+    """Read an EnvironmentFile=: NAME=VALUE, `#` and `;` comments, quotes as in a shell (also over several lines), `\\` at
+    the end of a line continues the value."""
     found: dict[str, str] = {}
-    for line in text.replace("\\\n", "").split("\n"):
-        name, equals, value = line.strip().partition("=")
-        if equals and is_variable(name.strip()) and not line.lstrip().startswith(("#", ";")):
-            found[name.strip()] = _shell_value(value.strip())
+    position = 0
+    while position < len(text):
+        end = text.find("\n", position)
+        line = text[position : end if end >= 0 else len(text)]
+        name, equals, _ = line.partition("=")
+        if equals and is_variable(name.strip()):
+            found[name.strip()], position = _shell_value(text, position + len(name) + 1)
+        else:
+            position += len(line) + 1
     return found
 
 
-def _shell_value(text: str) -> str:
-    """Quotes removed and backslashes undone the way sh(1) does it; inside single quotes everything is itself."""
-    out, quote, position = "", "", 0
-    while position < len(text):
-        char = text[position]
-        if quote == "'" and char != "'":
-            out += char
-        elif char == "\\" and position + 1 < len(text):
+def _shell_value(text: str, position: int) -> tuple[str, int]:
+    """The value that starts there, and where the next line does.
+
+    Quotes count where the value starts, and again behind a quoted part; inside a word they are letters. Blanks around the
+    value go, unless they are quoted.
+    """
+    out, kept, quote, inside = "", 0, "", False
+    while position < len(text) and (quote or text[position] != "\n"):
+        char, after = text[position], text[position + 1 : position + 2]
+        if char == "\\" and quote != "'" and after:
             position += 1
-            literal = quote == '"' and text[position] not in '"\\`$'
-            out += ("\\" if literal else "") + text[position]
-        elif char in "'\"" and quote in ("", char):
-            quote = "" if quote else char
-        else:
+            out += "" if after == "\n" else "\\" + after if quote and after not in '"\\`$' else after
+            kept, inside = len(out), not quote
+        elif char == quote:
+            quote, inside = "", False
+        elif not quote and not inside and char in "'\"":
+            quote = char
+        elif quote or inside or char not in BLANKS:
             out += char
+            inside = not quote
+            kept = kept if inside and char in BLANKS else len(out)
         position += 1
-    return out
+    return out[:kept], position + 1

@@ -178,7 +178,9 @@ def _inet6(text: str) -> Inet6 | Invalid:
     start = len(host) + 3
     if not bracket or not address.startswith(":"):
         return Invalid(
-            "expected ]:PORT after the IPv6 address", start - 1, hint="write [IPv6]:PORT, with a scope [IPv6]:PORT%%IFACE"
+            "expected ]:PORT after the IPv6 address",
+            min(start - 1, len(text)),
+            hint="write [IPv6]:PORT, with a scope [IPv6]:PORT%%IFACE",
         )
     canonical = canonical_ipv6(host)
     if canonical is None:
@@ -209,7 +211,7 @@ def integer(text: str) -> int | Invalid:
     digits = text[1:] if text[:1] in ("+", "-") else text
     base = RADIX.get(digits[:2], 8 if digits.startswith("0") and len(digits) > 1 else 10)
     body = digits[2:] if digits[:2] in RADIX else digits
-    if not body.isascii() or not body.isalnum() or len(body) > 100:
+    if not body.isascii() or not body.isalnum() or len(body) > 100 or body[:2] in RADIX:
         return Invalid(f"not a number: '{text[:40]}'")
     try:
         return int(body, base) * (-1 if text.startswith("-") else 1)

@@ -7,7 +7,7 @@ that `sockact start` executes.
 
 from __future__ import annotations
 
-from sockact.net.addresses import DATAGRAM, SEQPACKET, STREAM, Listen, Unix
+from sockact.net.addresses import DATAGRAM, SEQPACKET, STREAM, Listen
 from sockact.net.protocols import IP, IPV6, Protocol, choose
 from sockact.record import TYPE_CHECKING, Record
 from sockact.unit.diagnostics import Invalid
@@ -178,11 +178,11 @@ def applies(option: Option, listen: Listen, protocol: Protocol) -> bool:
 
 
 def identity(port_listen: Listen, protocol: Protocol | None) -> object:
-    """What two ports must not have in common. TCP and Multipath TCP share one space of ports; an abstract name exists
-    once per socket type, a path in the file system once."""
-    address = port_listen.address
-    if isinstance(address, Unix) and not address.node:
-        return address, port_listen.kind
+    """What two ports must not have in common. A path exists once in the file system, an abstract name once for each type
+    of socket, a vsock port once for all that listen; TCP and Multipath TCP share one space of ports."""
+    if port_listen.address.node:
+        return port_listen.address.node
     if protocol is None or not protocol.selectable:
-        return str(address)
-    return address, "tcp" if protocol.name == "mptcp" else protocol.name
+        listens = port_listen.kind != DATAGRAM and port_listen.address.family == "vsock"
+        return port_listen.address, "connections" if listens else port_listen.kind
+    return port_listen.address, "tcp" if protocol.name == "mptcp" else protocol.name

@@ -25,21 +25,23 @@ class Protocol(Record):
     levels: frozenset[str]
     lacks: frozenset[str] = frozenset()
     selectable: bool = True
+    """Whether SocketProtocol= may name it."""
+    default: bool = False
+    """Whether the kernel takes it by itself where nothing is asked for."""
 
 
 _IP = frozenset({SOCKET, IP, IPV6})
 _ALL = frozenset({STREAM, DATAGRAM, SEQPACKET})
 
 PROTOCOLS = (
-    Protocol("tcp", 6, "TCP", frozenset({STREAM}), INTERNET, _IP | {TCP}),
-    Protocol("udp", 17, "UDP", frozenset({DATAGRAM}), INTERNET, _IP),
+    Protocol("tcp", 6, "TCP", frozenset({STREAM}), INTERNET, _IP | {TCP}, default=True),
+    Protocol("udp", 17, "UDP", frozenset({DATAGRAM}), INTERNET, _IP, default=True),
     Protocol("sctp", 132, "SCTP", frozenset({STREAM, SEQPACKET}), INTERNET, _IP | {SCTP}),
     Protocol("udplite", 136, "UDP-Lite", frozenset({DATAGRAM}), INTERNET, _IP),
     Protocol("mptcp", 262, "Multipath TCP", frozenset({STREAM}), INTERNET, _IP | {TCP}),
-    Protocol("unix", 0, "UNIX sockets", _ALL, frozenset({"unix"}), frozenset({SOCKET}), selectable=False),
-    Protocol("vsock", 0, "vsock", _ALL, frozenset({"vsock"}), frozenset({SOCKET}), selectable=False),
+    Protocol("unix", 0, "UNIX sockets", _ALL, frozenset({"unix"}), frozenset({SOCKET}), selectable=False, default=True),
+    Protocol("vsock", 0, "vsock", _ALL, frozenset({"vsock"}), frozenset({SOCKET}), selectable=False, default=True),
 )
-"""Where nothing is asked for, the first row that fits is what the kernel chooses by itself."""
 
 NAMES = tuple(protocol.name for protocol in PROTOCOLS if protocol.selectable)
 
@@ -63,8 +65,8 @@ def choose(listen: Listen, asked: Protocol | None) -> Protocol | Invalid | None:
         return _misfit(listen, asked) if asked else None
     if asked:
         return asked if _fits(asked, listen) else _misfit(listen, asked)
-    fitting = [protocol for protocol in PROTOCOLS if _fits(protocol, listen)]
-    return fitting[0] if fitting else _misfit(listen, None)
+    defaults = [protocol for protocol in PROTOCOLS if protocol.default and _fits(protocol, listen)]
+    return defaults[0] if defaults else _misfit(listen, None)
 
 
 def _fits(protocol: Protocol, listen: Listen) -> bool:

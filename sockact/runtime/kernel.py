@@ -161,22 +161,24 @@ class Kernel:
 
     # Files
 
-    def fifo(self, path: str, mode: int) -> tuple[int, bool]:
-        """Open a FIFO, created if missing; and whether it was created. FileExistsError for anything else at that path."""
-        created = False
+    def make_fifo(self, path: str, mode: int) -> bool:
+        """Create a FIFO with exactly this mode; False when something is there already."""
         before = os.umask(~mode & 0o777)
         try:
             os.mkfifo(path, mode)
-            created = True
         except FileExistsError:
-            pass
+            return False
         finally:
             os.umask(before)
+        return True
+
+    def open_fifo(self, path: str) -> int:
+        """Open a FIFO; FileExistsError for anything else at that path."""
         fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         if not stat.S_ISFIFO(os.fstat(fd).st_mode):
             os.close(fd)
             raise FileExistsError(errno.EEXIST, "something else than a FIFO is there", path)
-        return fd, created
+        return fd
 
     def is_socket_node(self, path: str) -> bool:
         return stat.S_ISSOCK(os.lstat(path).st_mode)

@@ -130,8 +130,8 @@ class _Opening:
             case StartListening():
                 self.kernel.listen(self.fd, step.backlog)
             case OpenFifo():
-                self.fd, created = self.kernel.fifo(step.path, step.mode)
-                self.made += [step.path] if created else []
+                self.made += [step.path] if self.kernel.make_fifo(step.path, step.mode) else []
+                self.fd = self.kernel.open_fifo(step.path)
             case SetOwner():
                 self._own(step)
             case _:

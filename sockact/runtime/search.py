@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
+from sockact.lifecycle.child import SEARCH_PATH, environment_file
 from sockact.record import TYPE_CHECKING, Record
 from sockact.runtime.kernel import scope_id
 from sockact.unit.diagnostics import Diagnostic
@@ -24,13 +25,14 @@ class Finder(Record):
 
     def find(self, request: str) -> Source | Diagnostic:
         """Read a unit by path or by name; an instance without a file of its own comes from its template."""
-        if "/" in request:
-            return _read(request, os.path.basename(request)) or Diagnostic("SA030", "no such file", file=request)
-        for folder in self.folders:
-            for name in _file_names(request):
-                found = _read(os.path.join(folder, name), request)
+        folder, name = os.path.split(request)
+        for place in (folder,) if folder else self.folders:
+            for file in _file_names(name):
+                found = _read(os.path.join(place, file), name)
                 if found:
                     return found
+        if folder:
+            return Diagnostic("SA030", "no such file", file=request)
         hint = f"looked in {', '.join(folder or '.' for folder in self.folders)}"
         return Diagnostic("SA030", f"{request} is in none of the folders searched", hint=hint, file=request)
 
@@ -55,7 +57,7 @@ def _read(path: str, name: str) -> Source | Diagnostic | None:
     try:
         with open(path, "rb") as file:
             return Source(name, path, file.read())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except IsADirectoryError:
         return Diagnostic("SA030", "this is a directory, not a unit file", file=path)
@@ -106,8 +108,15 @@ def host() -> Host:
             **{letter: partial(_os_release, key) for letter, key in OS_RELEASE.items()},
         },
         os.path.exists("/proc/net/if_inet6"),
-        os.getcwd(),
+        _current_directory(),
     )
+
+
+def _current_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""  # removed under our feet; relative paths lead nowhere then
 
 
 ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "arm64", "i686": "x86", "riscv64": "riscv64", "ppc64le": "ppc64-le"}
@@ -134,8 +143,6 @@ def _first_line(path: str) -> str:
 
 
 def _os_release(key: str) -> str:
-    from sockact.lifecycle.child import environment_file
-
     for path in ("/etc/os-release", "/usr/lib/os-release"):
         try:
             with open(path) as file:
@@ -149,7 +156,9 @@ class Survey:
     """This machine, as the verifier asks about it; every answer is what is wrong, or an empty text."""
 
     def program(self, name: str) -> str:
-        paths = [name] if "/" in name else [f"{folder}/{name}" for folder in os.environ.get("PATH", "").split(":") if folder]
+        paths = (
+            [name] if "/" in name else [f"{folder}/{name}" for folder in os.environ.get("PATH", SEARCH_PATH).split(":") if folder]
+        )
         found = [path for path in paths if os.path.exists(path)]
         if not found:
             return f"{name} does not exist" if "/" in name else f"{name} is in no folder of PATH"

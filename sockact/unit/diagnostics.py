@@ -113,18 +113,23 @@ SOURCE_WIDTH = 160
 
 def render(diagnostic: Diagnostic) -> str:
     """The diagnostic as text for people: place, severity, code, message; the line with the spot underlined; the hint."""
-    place = f"{diagnostic.where}: " if diagnostic.where else ""
-    lines = [f"{place}{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"]
+    place = f"{_printable(diagnostic.where)}: " if diagnostic.where else ""
+    lines = [f"{place}{diagnostic.severity}[{diagnostic.code}]: {_printable(diagnostic.message)}"]
     if diagnostic.span:
         lines += _quote(diagnostic.span)
     if diagnostic.hint:
-        lines.append(f"    hint: {diagnostic.hint}")
+        lines.append(f"    hint: {_printable(diagnostic.hint)}")
     return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    """Text without what a terminal would take as an order."""
+    return "".join(c if c == "\t" or c.isprintable() else "·" for c in text)
 
 
 def _quote(span: Span) -> list[str]:
     """The source line and a marker below; tabs stay tabs so that both lines shift alike."""
-    source = "".join(c if c == "\t" or c.isprintable() else "·" for c in span.source[:SOURCE_WIDTH])
+    source = _printable(span.source[:SOURCE_WIDTH])
     if not source.strip() or span.column > SOURCE_WIDTH:
         return []
     pad = "".join(c if c == "\t" else " " for c in source[: span.column - 1])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sockact.record import TYPE_CHECKING, Record
 from sockact.unit import syntax
-from sockact.unit.diagnostics import Diagnostic
+from sockact.unit.diagnostics import Diagnostic, errors
 from sockact.unit.load import BODIES, ServiceUnit, SocketUnit, load
 from sockact.unit.specifiers import Context, split_name, unit_facts
 from sockact.unit.values import is_unit_name
@@ -71,6 +71,8 @@ class UnitSet(Record):
     services: dict[str, ServiceUnit]
     templates: dict[str, Template]
     diagnostics: tuple[Diagnostic, ...]
+    complete: bool = True
+    """False when the companions of the requested units were not asked for."""
 
     def service_of(self, socket: SocketUnit) -> ServiceUnit | None:
         return self.services.get(service_name(socket))
@@ -98,7 +100,7 @@ def gather(requests: Iterable[str], find: Find, host: Host, companions: bool = T
     for name in requested if companions else ():
         gathering.complete(name)
     g = gathering
-    return UnitSet(requested, g.sockets, g.services, g.templates, tuple(g.diagnostics))
+    return UnitSet(requested, g.sockets, g.services, g.templates, tuple(g.diagnostics), companions)
 
 
 class _Gathering:
@@ -130,7 +132,9 @@ class _Gathering:
             document = syntax.parse(source.data, source.file)
             unit, found = load(document, source.name, source.file, self.host.context(source.name, source.file))
             self.diagnostics += found
-            if isinstance(unit, SocketUnit):
+            if errors(document.diagnostics):
+                pass  # text that could not be read to its end says nothing about the unit
+            elif isinstance(unit, SocketUnit):
                 self.sockets[source.name] = unit
             else:
                 self.services[source.name] = unit
@@ -177,7 +181,8 @@ class _Gathering:
         if name not in self.files:
             self.files[name] = source.file
             self.diagnostics += found
-        self.templates[socket.name] = Template(name, source.file, document, self.host, unit)
+        if not errors(document.diagnostics):
+            self.templates[socket.name] = Template(name, source.file, document, self.host, unit)
 
 
 def _not_a_unit(name: str) -> Diagnostic | None:

@@ -61,8 +61,7 @@ def load(document: Document, name: str, file: str, context: Context) -> tuple[So
         section = sections.get(assignment.section)
         if section:
             diagnostics += loading.take(section, assignment)
-    built = {title: section(loading.given[title], loading.origins[title]) for title, section in sections.items()}
-    unit: Any = unit_class(name, file, built["Unit"], built[body_class.title])
+    unit: Any = unit_class(name, file, loading.build(UnitSection), loading.build(body_class))
     return unit, diagnostics
 
 
@@ -82,6 +81,10 @@ class _Loading:
         self.context = context
         self.given: dict[str, dict[str, Any]] = {title: {} for title in sections}
         self.origins: dict[str, dict[str, tuple[Assignment, ...]]] = {title: {} for title in sections}
+        self.refused: dict[str, set[str]] = {title: set() for title in sections}
+
+    def build(self, section: type[Section]) -> Section:
+        return section(self.given[section.title], self.origins[section.title], frozenset(self.refused[section.title]))
 
     def take(self, section: type[Section], assignment: Assignment) -> list[Diagnostic]:
         section = self.sections[getattr(section, "moved", {}).get(assignment.key, section.title)]
@@ -91,6 +94,7 @@ class _Loading:
         row = rows[0][1]
         value = row.kind.read(assignment.value, self.context)
         if isinstance(value, Invalid):
+            self.refused[section.title].update(field.name for field, _ in rows)
             if value.kept:
                 self._keep(section, assignment, value.kept)
             return [_unreadable(row, assignment, value)]

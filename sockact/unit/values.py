@@ -312,7 +312,7 @@ def _commands(text: str, context: Context) -> object:
                 return command
             found.append(command)
             current = []
-    return tuple(found) or RESET
+    return tuple(found) if text else RESET
 
 
 def _command(line: list[words.Word], context: Context) -> Command | Invalid:

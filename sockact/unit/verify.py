@@ -32,12 +32,9 @@ if TYPE_CHECKING:
 def verify(units: UnitSet, survey: Survey | None) -> list[Diagnostic]:
     """Everything that is wrong with the units, those of loading first."""
     found = list(units.diagnostics)
-    refused = {d.span.file for d in found if d.code == "SA011" and d.span}
-    for socket in units.sockets.values():
-        found += [d for rule in SOCKET_RULES for d in rule(socket) if socket.file not in refused or d.code != "SA020"]
-    for service in _all_services(units):
-        found += [d for rule in SERVICE_RULES for d in rule(service) if service.file not in refused or d.code != "SA033"]
-    found += [d for rule in SET_RULES for d in rule(units)]
+    found += [d for socket in units.sockets.values() for rule in SOCKET_RULES for d in rule(socket)]
+    found += [d for service in _all_services(units) for rule in SERVICE_RULES for d in rule(service)]
+    found += [d for rule in SET_RULES for d in rule(units)] if units.complete else []
     if survey:
         found += [d for socket in units.sockets.values() for d in _interfaces(socket, survey)]
         found += [d for socket in units.sockets.values() for d in _owners(socket, survey)]
@@ -58,7 +55,7 @@ def _at(code: str, message: str, origin: Assignment | None, hint: str, file: str
 
 
 def _listens(unit: SocketUnit) -> Iterator[Diagnostic]:
-    if not unit.socket.listen:
+    if not unit.socket.listen and "listen" not in unit.socket.refused:
         yield Diagnostic("SA020", "nothing to listen on", hint="add ListenStream=PORT to [Socket]", file=unit.file)
 
 
@@ -96,7 +93,7 @@ def _admits_somebody(unit: SocketUnit) -> Iterator[Diagnostic]:
 
 def _runs_something(unit: ServiceUnit) -> Iterator[Diagnostic]:
     commands = unit.service.exec_start
-    if not commands:
+    if not commands and "exec_start" not in unit.service.refused:
         yield Diagnostic(
             "SA033", "the service has no ExecStart=", hint="add ExecStart=/PATH/OF/PROGRAM to [Service]", file=unit.file
         )
@@ -115,7 +112,8 @@ def _addresses_are_distinct(units: UnitSet) -> Iterator[Diagnostic]:
             protocol = protocols.choose(listen, unit.socket.protocol)
             key = None if isinstance(protocol, Invalid) else plan.identity(listen, protocol)
             first = taken.get(key)
-            if key and first and not (first.socket.reuse_port and unit.socket.reuse_port):
+            shared = first and first.socket.reuse_port and unit.socket.reuse_port and not listen.address.node
+            if key and first and not shared:
                 who = "stands here twice" if first is unit else f"is taken by {first.name}"
                 hint = "remove one, or share it with ReusePort=yes in both"
                 yield _at("SA025", f"{listen.address} {who}", unit.socket.origin("listen", index), hint, unit.file)

@@ -92,7 +92,8 @@ def ordered(*fields: Any) -> Any:
 
 
 class Section:
-    """The values of one section. A field that was not assigned has its default; `origins` tell where the others came from."""
+    """The values of one section. A field that was not assigned has its default; `origins` tell where the others came from;
+    `refused` names the fields that were assigned something nobody can read."""
 
     title: ClassVar[str]
     known: ClassVar[Mapping[str, str]] = {}
@@ -109,9 +110,12 @@ class Section:
             for key in (row.key, *row.aliases):
                 cls.table[key] = (*cls.table.get(key, ()), (field, row))
 
-    def __init__(self, given: dict[str, Any], origins: dict[str, tuple[Assignment, ...]]) -> None:
+    def __init__(
+        self, given: dict[str, Any], origins: dict[str, tuple[Assignment, ...]], refused: frozenset[str] = frozenset()
+    ) -> None:
         self.given = given
         self.origins = origins
+        self.refused = refused
 
     @classmethod
     def rows(cls) -> list[tuple[Field, Row]]:
