@@ -39,8 +39,11 @@ def logger(least: str) -> Callable[[str, str, str], None]:
 
 def say(text: str) -> None:
     """A line on standard error in one write(2). Whoever stopped listening does not stop the services."""
+    if sys.stderr is None:
+        return
     try:
-        print(text, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
     except (OSError, ValueError):
         pass
 

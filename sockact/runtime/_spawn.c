@@ -125,7 +125,7 @@ static _Noreturn void child(const struct image *image, struct failure *failure, 
         fail(failure, DESCRIPTORS);
     if (ids(image) < 0)
         fail(failure, IDS);
-    if (chdir(image->directory) < 0 && !image->directory_optional)
+    if (chdir(image->directory) < 0 && (!image->directory_optional || chdir("/") < 0))
         fail(failure, DIRECTORY);
     if (image->pid_text)
         stamp(image->pid_text, getpid());

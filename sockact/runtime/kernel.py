@@ -229,15 +229,19 @@ class Kernel:
 
     # Accounts
 
-    def account(self, user: str | None, group: str | None) -> Account:
-        """Ids and login environment; KeyError naming who is unknown."""
+    def account(self, user: str | None, gid: int | None) -> Account:
+        """Ids and login environment; without a group the user's own. KeyError when nobody knows the user."""
         if user is None:
-            gid = _group_id(str(group), grp.getgrnam)
-            return Account(os.getuid(), gid, (gid,), {})
-        entry = _entry(user, pwd.getpwuid, pwd.getpwnam)
-        gid = _group_id(group, grp.getgrnam) if group else entry.pw_gid
+            group = os.getgid() if gid is None else gid
+            return Account(os.getuid(), group, (group,), {})
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+        group = entry.pw_gid if gid is None else gid
         login = {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": entry.pw_shell}
-        return Account(entry.pw_uid, gid, tuple(os.getgrouplist(entry.pw_name, gid)), login)
+        return Account(entry.pw_uid, group, tuple(os.getgrouplist(entry.pw_name, group)), login)
+
+    def group_id(self, group: str) -> int:
+        """The id of a group; KeyError when nobody knows it."""
+        return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
 
     def must_become(self, account: Account) -> bool:
         """Whether ids have to change; a process without privileges may stay what it is, and nothing else."""
@@ -375,8 +379,12 @@ class Kernel:
         """Have these signals written into `wakeup` as bytes. PID 1 has no default dispositions: what it does not handle,
         the kernel drops (signal(7))."""
         for number in numbers:
-            signal.signal(number, _noted)
+            # A supervisor started by nohup(1) is to survive the hang-up.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _noted)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        # Whoever started us may have had signals blocked, and a mask is inherited: SIGTERM would never arrive.
+        self.unblock_signals()
 
     def ignore_signals(self, numbers: Sequence[int]) -> None:
         """From here to the end these change nothing; CPython would restore their deadly defaults before it exits."""
@@ -431,17 +439,3 @@ def scope_id(scope: str) -> int:
         if scope.isdigit():
             return int(scope)
         raise OSError(errno.ENODEV, f"no interface {scope}") from error
-
-
-def _entry(name: str, by_id: Callable[[int], _T], by_name: Callable[[str], _T]) -> _T:
-    return by_id(int(name)) if name.isdigit() else by_name(name)
-
-
-def _group_id(name: str, by_name: Callable[[str], object]) -> int:
-    return int(name) if name.isdigit() else by_name(name).gr_gid  # type: ignore[attr-defined]
-
-
-if TYPE_CHECKING:
-    from typing import TypeVar
-
-    _T = TypeVar("_T")

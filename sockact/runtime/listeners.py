@@ -167,5 +167,6 @@ class _Opening:
         self.kernel.unlink(path)
 
     def _own(self, step: SetOwner) -> None:
-        account = self.kernel.account(step.user, step.group)
+        gid = self.kernel.group_id(step.group) if step.group else None
+        account = self.kernel.account(step.user, gid)
         self.kernel.chown(step.path, account.uid if step.user else -1, account.gid)

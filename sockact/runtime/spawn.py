@@ -84,7 +84,7 @@ def prepare(kernel: Kernel, plan: ChildPlan) -> Image:
 
 def _prepared(kernel: Kernel, plan: ChildPlan, opened: list[int]) -> Image:
     stdio = _streams(kernel, plan, opened)
-    account = _attempt("finding the user or group", 217, lambda: _account(kernel, plan))
+    account = _account(kernel, plan)
     environment = _attempt("reading the environment", 6, lambda: _environment(kernel, plan, account))
     for fd in plan.descriptors:
         # An inetd-style program knows nothing of O_NONBLOCK; others get what NonBlocking= says.
@@ -133,7 +133,10 @@ def _streams(kernel: Kernel, plan: ChildPlan, opened: list[int]) -> tuple[int, i
 
 
 def _account(kernel: Kernel, plan: ChildPlan) -> Account | None:
-    return kernel.account(plan.user, plan.group) if plan.user or plan.group else None
+    if plan.user is None and plan.group is None:
+        return None
+    gid = _attempt("finding the group", 216, partial(kernel.group_id, plan.group)) if plan.group else None
+    return _attempt("finding the user", 217, partial(kernel.account, plan.user, gid))
 
 
 def _environment(kernel: Kernel, plan: ChildPlan, account: Account | None) -> dict[str, str]:
@@ -179,6 +182,7 @@ class _Child:
         except OSError:
             if not self.image.directory_optional:
                 raise
+            self.kernel.change_directory("/")
 
     def execute(self) -> None:
         environment = self.image.environment

@@ -355,11 +355,11 @@ class Supervisor:
             pid, failure = spawn.spawn(self.kernel, self._child_plan(service), self.execute)
         except spawn.NotPreparedError as error:
             self._not_started(service, error.failure)
-            self._over_already(service, error.failure.status)
+            self._ended(service, Exit(error.failure.status))
             return
         except OSError as error:
             self.log(ERROR, service.name, f"cannot make a process: {error.strerror}")
-            self._over_already(service, 1)
+            self._ended(service, Exit(1))
             return
         service.pid = service.group = pid
         self.main_pids[pid] = service
@@ -373,11 +373,6 @@ class Supervisor:
 
     def _not_started(self, service: Service, failure: spawn.Failure) -> None:
         self.log(ERROR, service.name, f"{failure.step} failed ({service.command.program}): {failure.why}")
-
-    def _over_already(self, service: Service, status: int) -> None:
-        """A process that never was has ended with the status that stands for the reason."""
-        service.ended = Exit(status)
-        self._post(service, ServiceEvent.EXITED)
 
     def _for_whom(self, service: Service) -> str:
         return f", for {_who(service.accepted.peer)}" if service.accepted else ""
@@ -459,6 +454,7 @@ class Supervisor:
                 self._look_for_leftovers(service)
 
     def _ended(self, service: Service, ended: Exit) -> None:
+        """The main process ended; one that never was has done so with the status that stands for the reason."""
         service.pid, service.ended = 0, ended
         how = f"killed by {linux.signal_name(ended.signal)}" if ended.signal else f"exit status {ended.code}"
         self.log(INFO if ended.result == SUCCESS else WARNING, service.name, f"ended: {how}")
