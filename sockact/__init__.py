@@ -16,6 +16,11 @@ The pure packages never import the edge, and make no system call. A test holds t
 
 from __future__ import annotations
 
+from sockact.record import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sockact.consumer import ListenFD, listen_fds
+
 __version__ = "0.1.0"
 __all__ = ["ListenFD", "listen_fds"]
 

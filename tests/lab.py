@@ -207,6 +207,15 @@ def connect(address: Address, kind: int = socket.SOCK_STREAM, protocol: int = 0)
     return client
 
 
+def refuses(address: Address) -> bool:
+    """Whether nobody listens there."""
+    try:
+        connect(address).close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        return True
+    return False
+
+
 def answer(client: socket.socket) -> dict[str, Any]:
     """Read the probe's answer, which ends with the line, and close."""
     with client:

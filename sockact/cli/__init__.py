@@ -15,10 +15,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     plain = options.read_plain(arguments)
-    if plain is not None:
-        from sockact.cli.start import start
+    try:
+        if plain is not None:
+            from sockact.cli.start import start
 
-        return start(plain)
-    from sockact.cli.commands import run
+            return start(plain)
+        from sockact.cli.commands import run
 
-    return run(arguments)
+        return run(arguments)
+    except KeyboardInterrupt:
+        return 130  # before the supervisor took over the signals

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 
 from sockact.record import TYPE_CHECKING
-from sockact.unit.diagnostics import ERROR, NOTE, WARNING, Diagnostic, render
+from sockact.unit.diagnostics import ERROR, NOTE, WARNING, Diagnostic, printable, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,21 +32,30 @@ def logger(least: str) -> Callable[[str, str, str], None]:
         if level not in spoken:
             return
         label = f"{level}: " if level in ("warning", "error") else ""
-        line = f"{who}: {label}{what}"
+        line = printable(f"{who}: {label}{what}")
         say(f"{COLOURS[level]}{line}{RESET}" if colour and level in COLOURS else line)
 
     return log
 
 
 def say(text: str) -> None:
-    """A line on standard error in one write(2). Whoever stopped listening does not stop the services."""
-    if sys.stderr is None:
+    """A line on standard error in one write(2). Whoever stopped listening does not stop the services: what a full pipe
+    would have us wait for goes unsaid."""
+    if sys.stderr is None or _is_full(sys.stderr):
         return
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         pass
+
+
+def _is_full(stream: TextIO) -> bool:
+    """Whether writing a line there would have to wait for a reader."""
+    try:
+        return not select.select((), (stream.fileno(),), (), 0)[1]
+    except (OSError, ValueError):
+        return False  # no descriptor, nothing to wait for
 
 
 def tell(diagnostics: Iterable[Diagnostic], least: str = NOTE) -> None:

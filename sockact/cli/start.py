@@ -24,15 +24,22 @@ NOT_APPLIED = "SA008"
 
 def start(asked: Start) -> int:
     """Run the units in the foreground. With any error in them nothing is opened: exit status 1."""
+    kernel = Kernel()
+    kernel.tidy_descriptors()
     units = gather(asked.units, search.finder(asked.units).find, search.host())
-    found = verify(units, search.Survey())
+    environment = base_environment(os.environ, asked.clean)
+    found = verify(units, search.Survey(environment["PATH"]))
     output.tell(found, WARNING)
     if errors(found):
         return 1
     log = output.logger("debug" if asked.verbose else "warning" if asked.quiet else "info")
     _summarise(found, log)
-    environment = base_environment(os.environ, asked.clean)
-    return Supervisor(Kernel(), units, environment, log).run(asked.now)
+    try:
+        supervisor = Supervisor(kernel, units, environment, log)
+    except OSError as error:
+        log("error", "sockact", f"cannot start: {error.strerror}")
+        return 1
+    return supervisor.run(asked.now)
 
 
 def _summarise(found: list[Diagnostic], log: Callable[[str, str, str], None]) -> None:

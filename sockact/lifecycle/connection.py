@@ -22,6 +22,8 @@ class Peer(Record):
     uid: int | None = None
     pid: int | None = None
     pidfd_id: int | None = None
+    scope: str = ""
+    """The interface of a link-local IPv6 peer."""
 
 
 MAPPED = "::ffff:"
@@ -72,7 +74,7 @@ def environment(peer: Peer) -> dict[str, str]:
         cid, port = peer.remote
         return {**found, "REMOTE_ADDR": f"vsock:{cid}", "REMOTE_PORT": str(port)}
     host, port = _ip(peer.remote)
-    return {**found, "REMOTE_ADDR": host, "REMOTE_PORT": str(port)}
+    return {**found, "REMOTE_ADDR": f"{host}%{peer.scope}" if peer.scope else host, "REMOTE_PORT": str(port)}
 
 
 def _unix_name(address: object) -> str:

@@ -21,6 +21,7 @@ LACKING = {
     "SO_COOKIE": 57,
     "IP_FREEBIND": 15,
     "IP_TRANSPARENT": 19,
+    "IP_PKTINFO": 8,
     "IPV6_TRANSPARENT": 75,
     "IPV6_FREEBIND": 78,
     "SCTP_NODELAY": 3,
@@ -47,6 +48,7 @@ MEANINGS = {
     ("bind", "*", "EACCES"): "ports below net.ipv4.ip_unprivileged_port_start, and foreign directories, need privileges",
     ("bind", "*", "EROFS"): "the file system is read-only",
     ("bind", "*", "ENODEV"): "the interface named as scope does not exist",
+    ("mkdir", "*", "EEXIST"): "something that is no directory is in the way",
     ("listen", "*", "EADDRINUSE"): "another socket listens there",
 }
 """(step, protocol, errno) → what it means there. `*` is any protocol; socket(2), bind(2), listen(2), net/mptcp/protocol.c."""

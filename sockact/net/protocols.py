@@ -32,13 +32,15 @@ class Protocol(Record):
 
 _IP = frozenset({SOCKET, IP, IPV6})
 _ALL = frozenset({STREAM, DATAGRAM, SEQPACKET})
+_MPTCP_LACKS = frozenset({"IP_TTL", "IPV6_UNICAST_HOPS", "IP_PKTINFO", "IPV6_RECVPKTINFO"})
+"""EOPNOTSUPP up to Linux 6.18 (net/mptcp/sockopt.c)."""
 
 PROTOCOLS = (
     Protocol("tcp", 6, "TCP", frozenset({STREAM}), INTERNET, _IP | {TCP}, default=True),
     Protocol("udp", 17, "UDP", frozenset({DATAGRAM}), INTERNET, _IP, default=True),
     Protocol("sctp", 132, "SCTP", frozenset({STREAM, SEQPACKET}), INTERNET, _IP | {SCTP}),
     Protocol("udplite", 136, "UDP-Lite", frozenset({DATAGRAM}), INTERNET, _IP),
-    Protocol("mptcp", 262, "Multipath TCP", frozenset({STREAM}), INTERNET, _IP | {TCP}),
+    Protocol("mptcp", 262, "Multipath TCP", frozenset({STREAM}), INTERNET, _IP | {TCP}, _MPTCP_LACKS),
     Protocol("unix", 0, "UNIX sockets", _ALL, frozenset({"unix"}), frozenset({SOCKET}), selectable=False, default=True),
     Protocol("vsock", 0, "vsock", _ALL, frozenset({"vsock"}), frozenset({SOCKET}), selectable=False, default=True),
 )

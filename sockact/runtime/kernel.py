@@ -23,6 +23,7 @@ from sockact.lifecycle.connection import Peer
 from sockact.lifecycle.limits import Exit
 from sockact.net import addresses, linux
 from sockact.record import TYPE_CHECKING, Record
+from sockact.unit.values import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +49,17 @@ NETWORK_TROUBLE = frozenset(
 )
 """What accept(2) may report about a connection that is already gone; the listener is fine."""
 
+LARGEST_FILE = 16 << 20
+"""Bytes of a file that is read as a whole. The largest unit files have some hundred lines; this is a mistake in a name."""
+
 PR_SET_CHILD_SUBREAPER = 36
+
+
+class Node(Record):
+    """The identity of a node in the file system, whatever its name."""
+
+    device: int
+    inode: int
 
 
 class Account(Record):
@@ -116,6 +127,8 @@ class Kernel:
         family = FAMILY_NAMES[connection.family]
         cookie = struct.unpack("=Q", connection.getsockopt(socket.SOL_SOCKET, linux.number("SO_COOKIE"), 8))[0]
         ends = Peer(family, connection.getsockname(), connection.getpeername(), cookie)
+        if family == "inet6" and ends.remote[3]:
+            return ends.replace(scope=socket.if_indextoname(ends.remote[3]))
         if family != "unix":
             return ends
         pid, uid, _ = struct.unpack("=iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
@@ -180,6 +193,14 @@ class Kernel:
             raise FileExistsError(errno.EEXIST, "something else than a FIFO is there", path)
         return fd
 
+    def node(self, path: str) -> Node | None:
+        """Which node is at that path; None when there is none, or nobody may look."""
+        try:
+            found = os.lstat(path)
+        except OSError:
+            return None
+        return Node(found.st_dev, found.st_ino)
+
     def is_socket_node(self, path: str) -> bool:
         return stat.S_ISSOCK(os.lstat(path).st_mode)
 
@@ -211,7 +232,13 @@ class Kernel:
                 raise
 
     def read_file(self, path: str) -> bytes:
-        with open(path, "rb") as file:
+        """The contents of a regular file; anything else could keep us waiting."""
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+            if found.st_size > LARGEST_FILE:
+                raise OSError(errno.EFBIG, f"larger than {LARGEST_FILE >> 20} MiB", path)
             return file.read()
 
     def open(self, path: str, how: str) -> int:
@@ -234,14 +261,14 @@ class Kernel:
         if user is None:
             group = os.getgid() if gid is None else gid
             return Account(os.getuid(), group, (group,), {})
-        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+        entry = pwd.getpwuid(int(user)) if is_id(user) else pwd.getpwnam(user)
         group = entry.pw_gid if gid is None else gid
         login = {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": entry.pw_shell}
         return Account(entry.pw_uid, group, tuple(os.getgrouplist(entry.pw_name, group)), login)
 
     def group_id(self, group: str) -> int:
         """The id of a group; KeyError when nobody knows it."""
-        return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        return int(group) if is_id(group) else grp.getgrnam(group).gr_gid
 
     def must_become(self, account: Account) -> bool:
         """Whether ids have to change; a process without privileges may stay what it is, and nothing else."""

@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockact.net.plan import Step
-    from sockact.runtime.kernel import Kernel
+    from sockact.runtime.kernel import Kernel, Node
 
     Warn = Callable[[str], None]
 
 
 class OpenPort(Record):
-    """A port, its descriptor, and what did not exist in the file system before: directories, then the node."""
+    """A port, its descriptor, which node in the file system is its own, and what did not exist there before: directories,
+    then the node."""
 
     port: Port
     fd: int
+    node: Node | None = None
     made: tuple[str, ...] = ()
 
 
@@ -53,12 +55,16 @@ def abandon(kernel: Kernel, opened: list[OpenPort]) -> None:
             kernel.remove(path)
 
 
-def close_ports(kernel: Kernel, opened: list[OpenPort], remove: bool) -> None:
-    """Close ports, and remove their nodes if asked to."""
+def close_ports(kernel: Kernel, opened: list[OpenPort], remove: bool, warn: Warn) -> None:
+    """Close ports, and remove their nodes if asked to: those that are still theirs, not what others put in their place."""
     for port in opened:
         kernel.close(port.fd)
-        if remove and port.port.node:
-            kernel.remove(port.port.node)
+        path = port.port.node
+        if remove and path and kernel.node(path) == port.node:
+            try:
+                kernel.remove(path)
+            except OSError as error:
+                warn(f"cannot remove {path}: {error.strerror}")
 
 
 STEP_NAMES = {
@@ -98,7 +104,8 @@ class _Opening:
             except (OSError, KeyError) as error:
                 self._undo()
                 raise OpenFailed(self._explain(step, error)) from error
-        return OpenPort(self.port, self.fd, tuple(self.made))
+        node = self.kernel.node(self.port.node) if self.port.node else None
+        return OpenPort(self.port, self.fd, node, tuple(self.made))
 
     def _undo(self) -> None:
         if self.fd >= 0:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from functools import partial
 
 from sockact.lifecycle.child import SEARCH_PATH, environment_file
 from sockact.record import TYPE_CHECKING, Record
-from sockact.runtime.kernel import scope_id
+from sockact.runtime.kernel import Kernel, scope_id
 from sockact.unit.diagnostics import Diagnostic
 from sockact.unit.gather import Host, Source
 from sockact.unit.specifiers import split_name
+from sockact.unit.values import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -55,14 +57,14 @@ def _file_names(name: str) -> Iterator[str]:
 def _read(path: str, name: str) -> Source | Diagnostic | None:
     """The file's contents; None when there is no such file, a diagnostic when there is one that cannot be read."""
     try:
-        with open(path, "rb") as file:
-            return Source(name, path, file.read())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except IsADirectoryError:
-        return Diagnostic("SA030", "this is a directory, not a unit file", file=path)
+        return Source(name, path, Kernel().read_file(path))
     except OSError as error:
-        return Diagnostic("SA030", f"cannot be read: {error.strerror}", file=path)
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return None
+        if os.path.realpath(path) == os.devnull:
+            return Diagnostic("SA030", "this unit is masked: it leads to /dev/null", file=path)
+        what = "this is a directory, not a unit file" if os.path.isdir(path) else f"cannot be read: {error.strerror}"
+        return Diagnostic("SA030", what, file=path)
 
 
 def host() -> Host:
@@ -153,24 +155,29 @@ def _os_release(key: str) -> str:
 
 
 class Survey:
-    """This machine, as the verifier asks about it; every answer is what is wrong, or an empty text."""
+    """This machine, as the verifier asks about it; every answer is what is wrong, or an empty text. `path` is the PATH that
+    services start from."""
 
-    def program(self, name: str) -> str:
-        paths = (
-            [name] if "/" in name else [f"{folder}/{name}" for folder in os.environ.get("PATH", SEARCH_PATH).split(":") if folder]
-        )
-        found = [path for path in paths if os.path.exists(path)]
+    def __init__(self, path: str = "") -> None:
+        self.path = path or os.environ.get("PATH", SEARCH_PATH)
+
+    def program(self, name: str, path: str) -> str:
+        folders = filter(None, (path or self.path).split(":"))
+        paths = [name] if "/" in name else [f"{folder}/{name}" for folder in folders]
+        found = [candidate for candidate in paths if os.path.exists(candidate)]
         if not found:
             return f"{name} does not exist" if "/" in name else f"{name} is in no folder of PATH"
         if os.path.isdir(found[0]):
             return f"{found[0]} is a directory"
-        return "" if any(os.access(path, os.X_OK) for path in found) else f"{found[0]} may not be executed (no x permission)"
+        if any(os.access(candidate, os.X_OK) for candidate in found):
+            return ""
+        return f"{found[0]} may not be executed (no x permission)"
 
     def user(self, name: str) -> str:
         import pwd
 
         try:
-            pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+            pwd.getpwuid(int(name)) if is_id(name) else pwd.getpwnam(name)
         except KeyError:
             return f"user {name} does not exist"
         return ""
@@ -179,7 +186,7 @@ class Survey:
         import grp
 
         try:
-            name.isdigit() or grp.getgrnam(name)
+            is_id(name) or grp.getgrnam(name)
         except KeyError:
             return f"group {name} does not exist"
         return ""

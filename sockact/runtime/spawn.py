@@ -122,6 +122,8 @@ def _streams(kernel: Kernel, plan: ChildPlan, opened: list[int]) -> tuple[int, i
     for source, (step, status) in zip(plan.streams, STREAM_STEPS, strict=True):
         if source.follows >= 0:
             found.append(found[source.follows])
+        elif source == child.CONNECTION and not plan.descriptors:
+            raise NotPreparedError(Failure(step, status, errno.EINVAL))
         elif source == child.CONNECTION:
             found.append(plan.descriptors[0])
         elif source.path:
@@ -143,10 +145,14 @@ def _environment(kernel: Kernel, plan: ChildPlan, account: Account | None) -> di
     environment = {**plan.base, **(account.environment if account else {}), **dict(plan.own)}
     for file in plan.files:
         try:
-            environment |= child.environment_file(kernel.read_file(file.path).decode(errors="surrogateescape"))
+            data = kernel.read_file(file.path)
         except FileNotFoundError:
             if not file.optional:
                 raise
+            continue
+        if b"\0" in data:
+            raise OSError(errno.EINVAL, f"a NUL byte in {file.path}")
+        environment |= child.environment_file(data.decode(errors="surrogateescape"))
     return environment | plan.handed
 
 

@@ -66,7 +66,6 @@ class Supervisor:
 
     def run(self, now: bool) -> int:
         """Open all sockets, or none and return 1; supervise; return the exit status."""
-        self.kernel.tidy_descriptors()
         self.loop.signals((*STOP_SIGNALS, SIGCHLD), self._signalled)
         if not self._open_all():
             return 1
@@ -159,8 +158,8 @@ class Supervisor:
         if isinstance(unit, Socket):
             for port in unit.ports:
                 self.loop.unwatch(port.fd)
-            listeners.close_ports(self.kernel, unit.ports, remove=unit.unit.socket.remove_on_stop)
-            unit.ports, unit.state = [], SocketState.FAILED
+            self._close(unit)
+            unit.state = SocketState.FAILED
         else:
             self._clear_timer(unit)
             self._kill(unit, SIGKILL, whole=True)
@@ -182,7 +181,7 @@ class Supervisor:
         if service.state is not before:
             self._clear_timer(service)
         for effect in effects:
-            self._do_for_service(service, effect)
+            self._do_for_service(service, effect, before)
         if service.state is not before:
             self._entered(service)
 
@@ -199,8 +198,7 @@ class Supervisor:
                 for port in socket.ports:
                     self.loop.unwatch(port.fd)
             case SocketEffect.CLOSE:
-                listeners.close_ports(self.kernel, socket.ports, remove=socket.unit.socket.remove_on_stop)
-                socket.ports = []
+                self._close(socket)
             case SocketEffect.START_SERVICE:
                 self._start_triggered(socket)
             case SocketEffect.ACCEPT:
@@ -233,6 +231,11 @@ class Supervisor:
         for port in socket.ports:
             self.log(INFO, socket.name, f"listening on {port.port}")
         self._post(socket, SocketEvent.OPENED)
+
+    def _close(self, socket: Socket) -> None:
+        ports, socket.ports = socket.ports, []
+        remove = socket.unit.socket.remove_on_stop
+        listeners.close_ports(self.kernel, ports, remove, lambda text: self.log(WARNING, socket.name, text))
 
     def _on_traffic(self, socket: Socket, port: OpenPort) -> Callable[[int], None]:
         def note(events: int) -> None:
@@ -308,7 +311,7 @@ class Supervisor:
 
     # Services
 
-    def _do_for_service(self, service: Service, effect: ServiceEffect) -> None:
+    def _do_for_service(self, service: Service, effect: ServiceEffect, before: ServiceState) -> None:
         settings = service.unit.service
         match effect:
             case ServiceEffect.SPAWN:
@@ -331,7 +334,7 @@ class Supervisor:
             case ServiceEffect.KILL_HARD:
                 self._kill(service, SIGKILL, whole=settings.kill_mode in ("control-group", "mixed"))
             case ServiceEffect.FAIL_TIMEOUT:
-                self.log(WARNING, service.name, f"timeout in {service.state.value}")
+                self.log(WARNING, service.name, f"timeout in state {before.value}")
                 service.result = limits.TIMEOUT if service.result == SUCCESS else service.result
             case ServiceEffect.TELL_UP:
                 self._tell(service, SocketEvent.SERVICE_UP)
@@ -381,7 +384,7 @@ class Supervisor:
         handed: dict[str, str] = {}
         if service.accepted:
             handed |= connection.environment(service.accepted.peer)
-        if service.unit.service.notify_access != "none":
+        if service.unit.service.is_heard:
             handed["NOTIFY_SOCKET"] = self.notifications.address()
         return child.plan(service.unit, service.index, tuple(self._descriptors(service)), self.environment, handed)
 
@@ -462,7 +465,7 @@ class Supervisor:
 
     def _notified(self, message: Message) -> None:
         service = self.main_pids.get(message.pid)
-        if service is None or service.unit.service.notify_access == "none":
+        if service is None or not service.unit.service.is_heard:
             self.log(DEBUG, "sockact", f"a notification from pid {message.pid}, which is no main process, is ignored")
             return
         if status := message.said.get("STATUS"):

@@ -43,6 +43,7 @@ CODES = {
     "SA033": Code(ERROR, "the service has no command, or more commands than its Type= allows"),
     "SA034": Code(ERROR, "StandardInput=socket needs exactly one socket"),
     "SA035": Code(WARNING, "the service asks for sockets that no unit provides"),
+    "SA036": Code(WARNING, "StandardInput=socket in a service that no socket unit starts"),
     "SA050": Code(ERROR, "the program of ExecStart= does not exist or may not be executed", HOST),
     "SA051": Code(ERROR, "the user or group does not exist", HOST),
     "SA052": Code(ERROR, "the network interface does not exist", HOST),
@@ -68,6 +69,8 @@ class Invalid(Record):
     end: int | None = None
     hint: str = ""
     kept: object = None
+    known: bool = False
+    """Whether systemd would have taken the value."""
 
 
 class Diagnostic(Record):
@@ -113,23 +116,23 @@ SOURCE_WIDTH = 160
 
 def render(diagnostic: Diagnostic) -> str:
     """The diagnostic as text for people: place, severity, code, message; the line with the spot underlined; the hint."""
-    place = f"{_printable(diagnostic.where)}: " if diagnostic.where else ""
-    lines = [f"{place}{diagnostic.severity}[{diagnostic.code}]: {_printable(diagnostic.message)}"]
+    place = f"{printable(diagnostic.where)}: " if diagnostic.where else ""
+    lines = [f"{place}{diagnostic.severity}[{diagnostic.code}]: {printable(diagnostic.message)}"]
     if diagnostic.span:
         lines += _quote(diagnostic.span)
     if diagnostic.hint:
-        lines.append(f"    hint: {_printable(diagnostic.hint)}")
+        lines.append(f"    hint: {printable(diagnostic.hint)}")
     return "\n".join(lines)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text without what a terminal would take as an order."""
     return "".join(c if c == "\t" or c.isprintable() else "·" for c in text)
 
 
 def _quote(span: Span) -> list[str]:
     """The source line and a marker below; tabs stay tabs so that both lines shift alike."""
-    source = _printable(span.source[:SOURCE_WIDTH])
+    source = printable(span.source[:SOURCE_WIDTH])
     if not source.strip() or span.column > SOURCE_WIDTH:
         return []
     pad = "".join(c if c == "\t" else " " for c in source[: span.column - 1])

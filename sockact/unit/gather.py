@@ -98,9 +98,29 @@ def gather(requests: Iterable[str], find: Find, host: Host, companions: bool = T
     gathering = _Gathering(find, host)
     requested = tuple(filter(None, [gathering.request(request) for request in requests]))
     for name in requested if companions else ():
-        gathering.complete(name)
+        gathering.complete(name, ())
     g = gathering
     return UnitSet(requested, g.sockets, g.services, g.templates, tuple(g.diagnostics), companions)
+
+
+class _Missing(Record):
+    """What to say if a companion cannot be found."""
+
+    code: str
+    message: str
+    origin: Assignment | None
+    hint: str
+    file: str
+
+    def because(self, found: Diagnostic) -> Diagnostic:
+        span = self.origin.span() if self.origin else None
+        return Diagnostic(self.code, f"{self.message}: {found.message}", span, self.hint or found.hint, self.file)
+
+
+def _is_endless(chain: tuple[str, ...]) -> bool:
+    """Whether the last unit is an instance of a template of which another instance is in the chain already."""
+    templates = [(prefix, kind) for prefix, instance, kind in map(split_name, chain) if instance]
+    return len(templates) != len(set(templates))
 
 
 class _Gathering:
@@ -140,39 +160,46 @@ class _Gathering:
                 self.services[source.name] = unit
         return source.name
 
-    def complete(self, name: str) -> None:
-        """Bring what the unit needs; ends, because every unit is loaded once."""
+    def complete(self, name: str, chain: tuple[str, ...]) -> None:
+        """Bring what the unit needs, and what that needs; `chain` is who needed whom until here.
+
+        Every unit is loaded once, so this ends, except where an instance needs another instance of its own template.
+        """
         socket, service = self.sockets.get(name), self.services.get(name)
-        if socket and socket.socket.accept:
+        chain = (*chain, name)
+        if _is_endless(chain):
+            message = f"instances of one template need each other without end: {' needs '.join(chain)}"
+            self.diagnostics.append(Diagnostic("SA031", message, file=self.files[name]))
+        elif socket and socket.socket.accept:
             self._template(socket)
         elif socket:
-            self._need(service_name(socket), "SA032", f"no service for {name}", socket.socket.origin("service"), socket.file)
+            hint = f"write {service_name(socket)}, or name the service with Service="
+            missing = _Missing("SA032", f"no service for {name}", socket.socket.origin("service"), hint, socket.file)
+            self._need(service_name(socket), missing, chain)
         elif service:
             for index, wanted in enumerate(service.service.sockets):
-                self._need(
-                    wanted, "SA035", f"no socket for Sockets={wanted}", service.service.origin("sockets", index), service.file
-                )
+                origin = service.service.origin("sockets", index)
+                self._need(wanted, _Missing("SA035", f"no socket for Sockets={wanted}", origin, "", service.file), chain)
 
-    def _need(self, name: str, code: str, message: str, origin: Assignment | None, file: str) -> None:
+    def _need(self, name: str, missing: _Missing, chain: tuple[str, ...]) -> None:
         if name in self.files:
             return
         source = self.find(name)
         if isinstance(source, Source):
             self._load(source)
-            self.complete(name)
+            self.complete(name, chain)
         else:
-            hint = f"write {name}, or name the service with Service=" if code == "SA032" else source.hint
-            span = origin.span() if origin else None
-            self.diagnostics.append(Diagnostic(code, f"{message}: {source.message}", span, hint, file))
+            self.diagnostics.append(missing.because(source))
 
     def _template(self, socket: SocketUnit) -> None:
         name = template_name(socket)
         source = self.find(name)
         if isinstance(source, Diagnostic):
-            origin = socket.socket.origin("accept")
-            message = f"Accept=yes needs the template {name}: {source.message}"
             hint = f"write {name}; it is started once for each connection"
-            self.diagnostics.append(Diagnostic("SA032", message, origin.span() if origin else None, hint, socket.file))
+            missing = _Missing(
+                "SA032", f"Accept=yes needs the template {name}", socket.socket.origin("accept"), hint, socket.file
+            )
+            self.diagnostics.append(missing.because(source))
             return
         sample = name.replace("@.", f"@{CHECKED_INSTANCE}.")
         document = syntax.parse(source.data, source.file)

@@ -6,6 +6,8 @@ it. What makes sense *between* directives and units is the verifier's affair.
 
 from __future__ import annotations
 
+from functools import cache
+
 from sockact.record import TYPE_CHECKING, Record
 from sockact.unit.diagnostics import Diagnostic, Invalid
 from sockact.unit.directives.service import ServiceSection
@@ -14,6 +16,7 @@ from sockact.unit.directives.unit import InstallSection, UnitSection
 from sockact.unit.values import RESET
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from sockact.unit.directives import Row, Section
@@ -80,11 +83,14 @@ class _Loading:
         self.sections = sections
         self.context = context
         self.given: dict[str, dict[str, Any]] = {title: {} for title in sections}
-        self.origins: dict[str, dict[str, tuple[Assignment, ...]]] = {title: {} for title in sections}
+        self.origins: dict[str, dict[str, list[Assignment]]] = {title: {} for title in sections}
         self.refused: dict[str, set[str]] = {title: set() for title in sections}
 
     def build(self, section: type[Section]) -> Section:
-        return section(self.given[section.title], self.origins[section.title], frozenset(self.refused[section.title]))
+        """The section; what added up is final now."""
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in self.given[section.title].items()}
+        origins = {name: tuple(found) for name, found in self.origins[section.title].items()}
+        return section(given, origins, frozenset(self.refused[section.title]))
 
     def take(self, section: type[Section], assignment: Assignment) -> list[Diagnostic]:
         section = self.sections[getattr(section, "moved", {}).get(assignment.key, section.title)]
@@ -108,15 +114,15 @@ class _Loading:
                 given.pop(field.name, None)
                 origins.pop(field.name, None)
             elif row.kind.appends:
-                given[field.name] = (*given.get(field.name, ()), *value)
-                origins[field.name] = (*origins.get(field.name, ()), *([assignment] * len(value)))
+                given.setdefault(field.name, []).extend(value)
+                origins.setdefault(field.name, []).extend([assignment] * len(value))
             else:
                 given[field.name] = value
-                origins[field.name] = (assignment,)
+                origins[field.name] = [assignment]
 
 
 def _unreadable(row: Row, assignment: Assignment, why: Invalid) -> Diagnostic:
-    code = "SA011" if row.essential else "SA010"
+    code = "SA011" if row.essential and assignment.value else "SA008" if why.known else "SA010"
     message = why.message if assignment.value else f"an empty value does not reset {assignment.key}="
     return Diagnostic(code, f"{assignment.key}=: {message}", assignment.span(why.start, why.end), why.hint)
 
@@ -131,14 +137,17 @@ def _not_in_table(section: type[Section], assignment: Assignment) -> list[Diagno
     return [Diagnostic("SA007", f"unknown key {key}= in [{section.title}]: ignored", assignment.key_span, hint)]
 
 
-def _did_you_mean(word: str, known: Any, form: str) -> str:
+@cache
+def _nearest(word: str, known: tuple[str, ...]) -> str:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, known, n=1, cutoff=0.8)), "")
+
+
+def _did_you_mean(word: str, known: Iterable[str], form: str) -> str:
     """The nearest known word, when it is near: same letters in another case, or few of them changed."""
     same = [name for name in known if name.lower() == word.lower()]
     if same:
         return f"did you mean {form.format(same[0])}? Names are case-sensitive"
-    if len(word) > 60:
-        return ""
-    from difflib import get_close_matches
-
-    near = get_close_matches(word, known, n=1, cutoff=0.8)
-    return f"did you mean {form.format(near[0])}?" if near else ""
+    near = _nearest(word, tuple(known)) if len(word) < 60 else ""
+    return f"did you mean {form.format(near)}?" if near else ""

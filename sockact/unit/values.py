@@ -142,7 +142,7 @@ SIZES = {suffix: 1024**power for power, suffix in enumerate(("", "K", "M", "G", 
 def _size(text: str, context: Context) -> object:
     digits, suffix = (text[:-1], text[-1]) if text[-1:] in SIZES and text[-1:] else (text, "")
     digits = digits.rstrip()
-    if not _is_decimal(digits) or (not suffix and "." in digits):
+    if not _is_decimal(digits) or len(digits) > 30 or (not suffix and "." in digits):
         return Invalid(f"not a size: '{text}'", hint="write bytes, or a number with one of K M G T P E (powers of 1024)")
     value = int(float(digits) * SIZES[suffix]) if "." in digits else int(digits) * SIZES[suffix]
     return value if value < 1 << 63 else Invalid(f"'{text}' is too large")
@@ -171,7 +171,7 @@ def choice(grammar: dict[str, Any], refused: dict[str, str] | None = None) -> Ki
         if text in grammar:
             return grammar[text]
         if text in refused:
-            return Invalid(f"'{text}' is not applied: {refused[text]}")
+            return Invalid(f"'{text}' is not applied: {refused[text]}", known=True)
         return Invalid(f"not one of {', '.join(grammar)}: '{text}'")
 
     return Kind("choice", ", ".join(grammar), read)
@@ -188,11 +188,13 @@ def _text(text: str, context: Context) -> object:
 TEXT = Kind("text", "any text; specifiers are expanded", _text)
 
 
-def _name(test: Callable[[str], bool], what: str, hint: str = "") -> Callable[[str, Context], object]:
+def _name(test: Callable[[str], bool], what: str, hint: str = "", resets: bool = True) -> Callable[[str, Context], object]:
     def read(text: str, context: Context) -> object:
         value = context.expand(text)
-        if not text or isinstance(value, Invalid):
-            return value or RESET
+        if not text and resets:
+            return RESET
+        if isinstance(value, Invalid):
+            return value
         if test(value):
             return value
         return Invalid(f"not {what}: '{value}'", hint=hint)
@@ -204,10 +206,15 @@ def _is_fd_name(text: str) -> bool:
     return len(text) < 256 and ":" not in text and all(" " <= c <= "~" for c in text)
 
 
+def is_id(text: str) -> bool:
+    """Whether an account is named by its number."""
+    return text.isascii() and text.isdigit()
+
+
 def _is_account(text: str) -> bool:
     """A user or group name as systemd takes it outside of its strict mode, or a numeric id (systemd.exec(5), User=)."""
-    if text.isascii() and text.isdigit():
-        return int(text) not in (0xFFFF, 0xFFFFFFFF) and int(text) < 1 << 32
+    if is_id(text):
+        return len(text) < 11 and int(text) < 1 << 32 and int(text) not in (0xFFFF, 0xFFFFFFFF)
     bad = any(c in ":/" or not c.isprintable() for c in text)
     return bool(text) and not bad and text == text.strip() and text not in (".", "..") and text[0] not in "-+" and len(text) < 256
 
@@ -227,7 +234,10 @@ SERVICE = Kind(
     "unit",
     "NAME.service",
     _name(
-        lambda text: is_unit_name(text, "service"), "the name of a service", "write NAME.service; a template needs its instance"
+        lambda text: is_unit_name(text, "service"),
+        "the name of a service",
+        "write NAME.service; a template needs its instance",
+        resets=False,
     ),
 )
 
@@ -415,9 +425,9 @@ class Stream(Record):
         return f"{self.kind}:{self.path}" if self.path else self.kind
 
 
-LEGACY_STREAMS = {
-    **dict.fromkeys(("syslog", "kmsg", "journal+console", "kmsg+console", "syslog+console"), "journal"),
-}
+LEGACY_STREAMS = dict.fromkeys(("syslog", "kmsg", "journal+console", "kmsg+console", "syslog+console"), "journal")
+OTHER_STREAMS = ("tty", "tty-force", "tty-fail", "data", "fd")
+"""Streams that systemd has and sockact does not apply."""
 
 
 def stream(name: str, *plain: str, files: tuple[str, ...]) -> Kind:
@@ -429,9 +439,12 @@ def stream(name: str, *plain: str, files: tuple[str, ...]) -> Kind:
             return Stream(word)
         kind, colon, rest = text.partition(":")
         path = context.expand(rest)
-        if not colon or kind not in files or isinstance(path, Invalid):
-            known = ", ".join((*plain, *(f"{name}:PATH" for name in files)))
-            return path if isinstance(path, Invalid) else Invalid(f"not applied, or unknown: '{text}'", hint=f"one of {known}")
+        if kind in OTHER_STREAMS:
+            return Invalid(f"'{text}' is not applied", known=True)
+        if not colon or kind not in files:
+            return Invalid(f"not a standard stream: '{text}'", hint=f"one of {grammar}")
+        if isinstance(path, Invalid):
+            return path
         return Stream(kind, path) if path.startswith("/") else Invalid(f"not an absolute path: '{path}'", len(kind) + 1)
 
     grammar = ", ".join((*plain, *(f"{name}:PATH" for name in files)))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     class Survey(Protocol):
         """Questions about the machine; each answers with what is wrong, or with an empty text."""
 
-        def program(self, name: str) -> str: ...
+        def program(self, name: str, path: str) -> str: ...
         def user(self, name: str) -> str: ...
         def group(self, name: str) -> str: ...
         def interface(self, name: str) -> str: ...
@@ -124,10 +124,15 @@ def _addresses_are_distinct(units: UnitSet) -> Iterator[Diagnostic]:
 def _inetd_services_have_one_socket(units: UnitSet) -> Iterator[Diagnostic]:
     for service in units.services.values():
         count = sum(len(socket.socket.listen) for socket in units.sockets_of(service))
-        if service.service.standard_input.kind == "socket" and count != 1:
-            origin = service.service.origin("standard_input")
+        origin = service.service.origin("standard_input")
+        if service.service.standard_input.kind != "socket" or count == 1:
+            continue
+        if count:
             message = f"StandardInput=socket needs exactly one socket; {service.name} has {count}"
             yield _at("SA034", message, origin, "use Accept=yes, or take the sockets from LISTEN_FDS", service.file)
+        else:
+            hint = "start the .socket unit instead"
+            yield _at("SA036", f"{service.name} gets its standard input from a socket, and has none", origin, hint, service.file)
 
 
 # Facts about this host
@@ -149,8 +154,9 @@ def _owners(unit: SocketUnit, survey: Survey) -> Iterator[Diagnostic]:
 
 
 def _programs_exist(unit: ServiceUnit, survey: Survey) -> Iterator[Diagnostic]:
+    path = dict(unit.service.environment).get("PATH", "")
     for index, command in enumerate(unit.service.exec_start):
-        wrong = "" if "-" in command.prefixes else survey.program(command.program)
+        wrong = "" if "-" in command.prefixes else survey.program(command.program, path)
         origin = unit.service.origin("exec_start", index)
         if wrong and origin:
             end = command.start + len(command.source.split()[0])

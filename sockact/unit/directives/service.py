@@ -199,6 +199,11 @@ class ServiceSection(Section, title="Service"):
         rejects=("a.service",),
     )
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether messages of the main process are listened to; a Type=notify service could never become ready otherwise."""
+        return self.type == "notify" or self.notify_access != "none"
+
     moved = {"StartLimitInterval": "Unit", "StartLimitBurst": "Unit"}
     """Directives that old files have here and that belong to another section."""
 

@@ -1,0 +1,172 @@
+"""Where units are looked for: by path, by name, beside the units given, in the current directory, in SOCKACT_UNIT_PATH."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import PATIENCE, write_units
+from tests.test_cli import SERVICE, Sockact, caller, prepared
+
+SOCKACT = [sys.executable, "-m", "sockact"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return prepared(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def sockact(capsys: pytest.CaptureFixture[str]) -> Sockact:
+    return caller(capsys)
+
+
+def places(folder: Path, *names: str) -> Iterator[Path]:
+    """Folders that each have a web.socket of their own, told apart by their descriptions."""
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        write_units(folder / name, {"web.socket": f"[Unit]\nDescription={name}\n[Socket]\nListenStream=@{name}\n"})
+        yield folder / name
+
+
+def shown(sockact: Sockact, *arguments: str) -> str:
+    said = sockact("show", "--json", *arguments)
+    assert said.status == 0, said.err
+    found: str = json.loads(said.out)["settings"]["Description"]
+    return found
+
+
+def test_a_name_is_found_in_the_current_directory_before_the_search_path(
+    sockact: Sockact, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = places(folder, "here", "there")
+    monkeypatch.setenv("SOCKACT_UNIT_PATH", str(there))
+    monkeypatch.chdir(here)
+    assert shown(sockact, "web.socket") == "here"
+    (here / "web.socket").unlink()
+    assert shown(sockact, "web.socket") == "there"
+
+
+def test_the_folders_of_the_search_path_are_tried_in_their_order(
+    sockact: Sockact, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = places(folder, "first", "second")
+    (folder / "file").write_text("no folder")
+    monkeypatch.setenv("SOCKACT_UNIT_PATH", f"/no/such/folder::{first}:{second}")
+    assert shown(sockact, "web.socket") == "first"
+    (first / "web.socket").unlink()
+    assert shown(sockact, "web.socket") == "second"
+
+
+def test_a_file_among_the_folders_of_the_search_path_is_passed_over(
+    sockact: Sockact, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (real,) = places(folder, "real")
+    monkeypatch.setenv("SOCKACT_UNIT_PATH", f"{folder / 'good.socket'}:{real}")
+    assert shown(sockact, "web.socket") == "real"
+
+
+def test_a_folder_named_in_the_search_path_may_be_relative(
+    sockact: Sockact, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(places(folder, "relative"))
+    monkeypatch.setenv("SOCKACT_UNIT_PATH", "relative")
+    assert shown(sockact, "web.socket") == "relative"
+
+
+def test_a_path_is_that_file_and_no_other(sockact: Sockact, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = places(folder, "here", "there")
+    monkeypatch.setenv("SOCKACT_UNIT_PATH", str(there))
+    monkeypatch.chdir(here)
+    assert shown(sockact, f"{there}/web.socket") == "there"
+    assert shown(sockact, "./web.socket") == "here"
+    (here / "web.socket").unlink()
+    assert sockact("show", "./web.socket").status == 1
+
+
+def test_the_units_a_unit_needs_are_found_beside_it_before_anywhere_else(
+    sockact: Sockact, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, beside, there = places(folder, "here", "beside", "there")
+    for place in (here, beside, there):
+        write_units(place, {"web.service": f"[Service]\nExecStart=/no/{place.name}\n"})
+    monkeypatch.setenv("SOCKACT_UNIT_PATH", str(there))
+    monkeypatch.chdir(here)
+
+    def chosen() -> str:
+        (found,) = json.loads(sockact("verify", "--format=json", f"{beside}/web.socket").out)["diagnostics"]
+        return Path(found["file"]).resolve().parent.name
+
+    assert chosen() == "beside"
+    (beside / "web.service").unlink()
+    assert chosen() == "here"
+    (here / "web.service").unlink()
+    assert chosen() == "there"
+
+
+def test_a_name_is_found_beside_a_unit_given_by_path(sockact: Sockact, folder: Path) -> None:
+    (beside,) = places(folder, "beside")
+    write_units(beside, {"web.service": SERVICE, "other.service": SERVICE})
+    said = sockact("verify", "--format=json", f"{beside}/web.socket", "other.service")
+    assert json.loads(said.out) == {"diagnostics": [], "units": ["web.socket", "other.service", "web.service"]}
+
+
+def test_a_name_that_is_nowhere_is_answered_with_the_places_that_were_searched(
+    sockact: Sockact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOCKACT_UNIT_PATH", "/no/such/folder")
+    said = sockact("verify", "missing.socket")
+    assert "missing.socket" in said.err
+    assert "/no/such/folder" in said.err
+
+
+TEMPLATE = "[Unit]\nDescription=template %i\n[Service]\nExecStart=/bin/cat\n"
+
+
+@pytest.mark.parametrize("request_", ["pool@one.service", "./pool@one.service"])
+def test_an_instance_comes_from_its_template_by_name_and_by_path(sockact: Sockact, folder: Path, request_: str) -> None:
+    write_units(folder, {"pool@.service": TEMPLATE})
+    assert shown(sockact, request_) == "template one"
+
+
+def test_an_instance_with_a_file_of_its_own_does_not_come_from_the_template(sockact: Sockact, folder: Path) -> None:
+    write_units(folder, {"pool@.service": TEMPLATE, "pool@one.service": "[Unit]\nDescription=own\n" + SERVICE})
+    assert shown(sockact, "pool@one.service") == "own"
+    assert shown(sockact, "./pool@one.service") == "own"
+    assert shown(sockact, "pool@two.service") == "template two"
+
+
+def test_the_same_unit_given_twice_is_one_unit(sockact: Sockact, folder: Path) -> None:
+    for again in ("good.socket", "./good.socket", str(folder / "good.socket")):
+        said = sockact("verify", "--format=json", "good.socket", again)
+        assert json.loads(said.out) == {"diagnostics": [], "units": ["good.socket", "good.service"]}, again
+
+
+def test_it_works_in_a_current_directory_that_was_deleted(folder: Path) -> None:
+    gone = folder / "gone"
+    gone.mkdir()
+    script = f'cd {gone}; rmdir {gone}; exec "$@"'
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", *SOCKACT, "verify", str(folder / "good.socket")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_program_is_looked_for_where_the_service_will_look_for_it(
+    sockact: Sockact, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without PATH in the environment the service gets systemd's, and finds its program there."""
+    write_units(folder, {"named.service": "[Service]\nExecStart=cat\n"})
+    monkeypatch.delenv("PATH")
+    assert sockact("verify", "named.service")[::2] == (0, "")
