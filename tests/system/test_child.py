@@ -147,10 +147,12 @@ def test_non_blocking_sets_or_clears_the_flag_of_all_descriptors_handed_over(lin
 
 def signal_sets(supervisor: Supervisor) -> dict[str, int]:
     lines = supervisor.wait_log("Sig", count=5)
-    return {name: int(mask, 16) for name, _, mask in (line.partition(":\t") for line in lines) if name in MASKS}
+    return {name: int(mask, 16) & ~THREADS for name, _, mask in (line.partition(":\t") for line in lines) if name in MASKS}
 
 
 MASKS = {"SigBlk", "SigIgn", "SigCgt"}
+THREADS = 0b11 << 31
+"""Signals 32 and 33 are glibc's own, which lets nobody set them; its posix_spawn(3), by which make(1) starts, ignores them."""
 
 
 @pytest.mark.parametrize("script", ["", "trap '' HUP INT QUIT TERM PIPE USR1 CHLD"])
