@@ -413,11 +413,6 @@ class Kernel:
         # Whoever started us may have had signals blocked, and a mask is inherited: SIGTERM would never arrive.
         self.unblock_signals()
 
-    def ignore_signals(self, numbers: Sequence[int]) -> None:
-        """From here to the end these change nothing; CPython would restore their deadly defaults before it exits."""
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-
     def not_default(self) -> list[int]:
         """Signals whose disposition a child must reset: handled by us, or ignored by Python or whoever started us."""
         return [number for number in ALL_SIGNALS if signal.getsignal(number) is not signal.SIG_DFL]

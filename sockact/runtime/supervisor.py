@@ -82,7 +82,8 @@ class Supervisor:
         while not self._finished():
             self.loop.turn()
         self._close_all()
-        self.kernel.ignore_signals(STOP_SIGNALS)
+        # From here to the end no signal changes anything; CPython restores their deadly defaults before it exits.
+        self.kernel.block_signals()
         return self._status()
 
     def _count(self) -> str:
