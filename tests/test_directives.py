@@ -139,8 +139,9 @@ def test_every_option_has_numbers_and_reaches_some_socket(row: Row, option: Opti
     if option.forced:
         assert linux.number(option.forced) > 0
     protocol = "sctp" if option.level == "IPPROTO_SCTP" else ""
-    unit, _ = socket_unit(f"{PORTS}SocketProtocol={protocol}\n{'' if protocol else NODES}{row.key}={row.examples[0]}\n")
-    steps = [str(step) for port in plan(unit) for step in port.steps]
+    ports = f"{PORTS}SocketProtocol={protocol}\n{'' if protocol else NODES}"
+    units = [socket_unit(f"{ports}{row.key}={example}\n")[0] for example in row.examples]
+    steps = [str(step) for unit in units for port in plan(unit) for step in port.steps]
     assert any(step.startswith(f"setsockopt({option.level}, {option.name}, ") for step in steps)
 
 
@@ -154,7 +155,7 @@ def test_every_option_is_left_out_where_the_socket_does_not_have_it(row: Row, op
         if option.level == "IPPROTO_TCP":
             assert applies(option, listen, protocol) is (protocol.name == "tcp")
         if option.level == "IPPROTO_IP":
-            assert applies(option, listen, protocol) is (listen.address.family == "inet")
+            assert applies(option, listen, protocol) is (listen.address.family in (option.families or {"inet"}))
         if option.level == "IPPROTO_IPV6":
             assert applies(option, listen, protocol) is (listen.address.family == "inet6")
 

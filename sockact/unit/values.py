@@ -66,6 +66,30 @@ def _between(low: int, high: int) -> Callable[[str, Context], object]:
 UNSIGNED = Kind("number", "0 to 4294967295; 0x, 0o, 0b and a leading 0 choose the radix", _between(0, 0xFFFFFFFF))
 INTEGER = Kind("integer", "-2147483648 to 2147483647", _between(-(1 << 31), (1 << 31) - 1))
 
+
+def _or_unset(read: Callable[[str, Context], Any]) -> Callable[[str, Context], object]:
+    """A number of which the negative ones mean "leave it to the kernel"."""
+
+    def choose(text: str, context: Context) -> object:
+        value = read(text, context)
+        return RESET if isinstance(value, int) and value < 0 else value
+
+    return choose
+
+
+UNSET_OR_INTEGER = Kind("setting", "0 to 2147483647; a negative number leaves it to the kernel", _or_unset(INTEGER.read))
+
+TYPES_OF_SERVICE = {"low-delay": 16, "throughput": 8, "reliability": 4, "low-cost": 2}
+
+
+def _type_of_service(text: str, context: Context) -> object:
+    if not text:
+        return RESET
+    return TYPES_OF_SERVICE.get(text) or _between(0, 255)(text, context)
+
+
+TYPE_OF_SERVICE = Kind("service class", f"0 to 255, or {', '.join(TYPES_OF_SERVICE)}", _type_of_service)
+
 UNITS = {
     **dict.fromkeys(("s", "sec", "second", "seconds", ""), 1.0),
     **dict.fromkeys(("ms", "msec"), 1e-3),
@@ -228,6 +252,16 @@ def is_unit_name(text: str, *types: str) -> bool:
     )
 
 
+def _interface(text: str, context: Context) -> object:
+    value = context.expand(text)
+    if not text or value == "*":
+        return RESET
+    if isinstance(value, Invalid) or (addresses.is_interface(value) and len(value) < 16 and not value.isdigit()):
+        return value
+    return Invalid(f"not an interface name: '{value}'", hint="at most 15 characters; * or nothing for any interface")
+
+
+INTERFACE = Kind("interface", "name of a network interface; * means any", _interface)
 FD_NAME = Kind("name", "printable ASCII without a colon, at most 255 characters", _name(_is_fd_name, "a name for a descriptor"))
 ACCOUNT = Kind("account", "name or numeric id", _name(_is_account, "a name or id"))
 SERVICE = Kind(

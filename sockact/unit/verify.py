@@ -143,6 +143,8 @@ def _interfaces(unit: SocketUnit, survey: Survey) -> Iterator[Diagnostic]:
         scope = listen.address.scope if isinstance(listen.address, Inet6) else ""
         if scope and (wrong := survey.interface(scope)):
             yield _at("SA052", wrong, unit.socket.origin("listen", index), "", unit.file)
+    if unit.socket.bind_to_device and (wrong := survey.interface(unit.socket.bind_to_device)):
+        yield _at("SA052", wrong, unit.socket.origin("bind_to_device"), "", unit.file)
 
 
 def _owners(unit: SocketUnit, survey: Survey) -> Iterator[Diagnostic]:

@@ -12,6 +12,7 @@ from sockact.unit.values import (
     BOOLEAN,
     BURST,
     FD_NAME,
+    INTERFACE,
     INTERVAL,
     MODE,
     PROTOCOL,
@@ -20,6 +21,8 @@ from sockact.unit.values import (
     SIZE,
     TEXT,
     TRUTH,
+    TYPE_OF_SERVICE,
+    UNSET_OR_INTEGER,
     UNSIGNED,
     Kind,
     choice,
@@ -31,7 +34,14 @@ if TYPE_CHECKING:
     from sockact.net.protocols import Protocol
 
 STREAMS = frozenset({STREAM})
-INET6 = frozenset({"inet6"})
+DATAGRAMS = frozenset({DATAGRAM})
+INTERNET = frozenset({"inet", "inet6"})
+UNIX = frozenset({"unix"})
+TIMESTAMPS = {
+    **{word: "ns" if yes else "off" for word, yes in TRUTH.items()},
+    **dict.fromkeys(("us", "usec", "µs", "μs"), "us"),
+    **dict.fromkeys(("ns", "nsec"), "ns"),
+}
 
 V6ONLY = {"default": None, "both": 0, "ipv6-only": 1}
 _ONE_OR_BOTH = {word: "ipv6-only" if only else "both" for word, only in TRUTH.items()}
@@ -104,7 +114,7 @@ class SocketSection(Section, title="Socket"):
         False,
         examples=("yes",),
         rejects=("port",),
-        options=(Option(SOCKET, "SO_REUSEPORT", families=frozenset({"inet", "inet6"})),),
+        options=(Option(SOCKET, "SO_REUSEPORT", families=INTERNET),),
     )
     free_bind: bool = directive(
         "FreeBind",
@@ -114,6 +124,129 @@ class SocketSection(Section, title="Socket"):
         examples=("yes",),
         rejects=("2",),
         options=(Option(IP, "IP_FREEBIND"), Option(IPV6, "IPV6_FREEBIND")),
+    )
+    transparent: bool = directive(
+        "Transparent",
+        BOOLEAN,
+        "Accept connections to addresses that are not this host's, as a transparent proxy does.",
+        False,
+        examples=("yes",),
+        rejects=("x",),
+        options=(Option(IP, "IP_TRANSPARENT"), Option(IPV6, "IPV6_TRANSPARENT")),
+    )
+    bind_to_device: str | None = directive(
+        "BindToDevice",
+        INTERFACE,
+        "Take traffic of one network interface only.",
+        examples=("lo",),
+        rejects=("a/b", "0123456789abcdef", "42"),
+        options=(Option(SOCKET, "SO_BINDTODEVICE", families=INTERNET, fatal=True),),
+    )
+    broadcast: bool = directive(
+        "Broadcast",
+        BOOLEAN,
+        "Allow datagrams to broadcast addresses.",
+        False,
+        examples=("yes",),
+        rejects=("x",),
+        options=(Option(SOCKET, "SO_BROADCAST", kinds=DATAGRAMS, families=INTERNET),),
+    )
+    priority: int | None = directive(
+        "Priority",
+        UNSET_OR_INTEGER,
+        "Priority of what is sent; above 6 only with privileges.",
+        examples=("5",),
+        rejects=("high",),
+        options=(Option(SOCKET, "SO_PRIORITY"),),
+    )
+    mark: int | None = directive(
+        "Mark",
+        UNSET_OR_INTEGER,
+        "Firewall mark of what is sent; needs privileges.",
+        examples=("0x10",),
+        rejects=("x",),
+        options=(Option(SOCKET, "SO_MARK"),),
+    )
+    ip_tos: int | None = directive(
+        "IPTOS",
+        TYPE_OF_SERVICE,
+        "Type of service in the IPv4 header.",
+        examples=("low-delay", "8"),
+        rejects=("fast", "256"),
+        options=(Option(IP, "IP_TOS", families=INTERNET),),
+    )
+    ip_ttl: int | None = directive(
+        "IPTTL",
+        UNSET_OR_INTEGER,
+        "Time to live of what is sent.",
+        examples=("5",),
+        rejects=("x",),
+        options=(Option(IP, "IP_TTL"), Option(IPV6, "IPV6_UNICAST_HOPS")),
+    )
+    defer_accept: float | None = directive(
+        "DeferAcceptSec",
+        SECONDS,
+        "Count a connection as one only when data has come, or this time has passed.",
+        examples=("1",),
+        rejects=("x",),
+        options=(Option(TCP, "TCP_DEFER_ACCEPT"),),
+    )
+    pass_credentials: bool = directive(
+        "PassCredentials",
+        BOOLEAN,
+        "Have the kernel tell who sent what.",
+        False,
+        examples=("yes",),
+        rejects=("x",),
+        options=(Option(SOCKET, "SO_PASSCRED", families=UNIX),),
+    )
+    pass_pidfd: bool = directive(
+        "PassPIDFD",
+        BOOLEAN,
+        "Have the kernel send a pidfd of the sender along; Linux 6.5.",
+        False,
+        examples=("yes",),
+        rejects=("x",),
+        options=(Option(SOCKET, "SO_PASSPIDFD", families=UNIX),),
+    )
+    pass_security: bool = directive(
+        "PassSecurity",
+        BOOLEAN,
+        "Have the kernel send the security context of the sender along.",
+        False,
+        examples=("yes",),
+        rejects=("x",),
+        options=(Option(SOCKET, "SO_PASSSEC", families=UNIX),),
+    )
+    accept_descriptors: bool = directive(
+        "AcceptFileDescriptors",
+        BOOLEAN,
+        "Whether clients may send descriptors; refusing them needs Linux 6.16.",
+        True,
+        examples=("no",),
+        rejects=("x",),
+        options=(Option(SOCKET, "SO_PASSRIGHTS", families=UNIX, encode={True: None, False: 0}.__getitem__),),
+    )
+    pass_packet_info: bool = directive(
+        "PassPacketInfo",
+        BOOLEAN,
+        "Have the kernel tell at which address and interface a packet came in.",
+        False,
+        examples=("yes",),
+        rejects=("x",),
+        options=(Option(IP, "IP_PKTINFO"), Option(IPV6, "IPV6_RECVPKTINFO")),
+    )
+    timestamping: str = directive(
+        "Timestamping",
+        choice(TIMESTAMPS),
+        "Have the kernel tell when a packet came in, in microseconds (us) or nanoseconds (ns).",
+        "off",
+        examples=("us", "ns", "yes"),
+        rejects=("ms", ""),
+        options=(
+            Option(SOCKET, "SO_TIMESTAMP", encode={"us": 1}.get),
+            Option(SOCKET, "SO_TIMESTAMPNS", encode={"ns": 1}.get),
+        ),
     )
     backlog: int = directive(
         "Backlog",
@@ -130,7 +263,7 @@ class SocketSection(Section, title="Socket"):
         False,
         examples=("yes",),
         rejects=("often",),
-        options=(Option(SOCKET, "SO_KEEPALIVE", kinds=STREAMS, families=frozenset({"inet", "inet6"})),),
+        options=(Option(SOCKET, "SO_KEEPALIVE", kinds=STREAMS, families=INTERNET),),
     )
     keep_alive_time: float | None = directive(
         "KeepAliveTimeSec",
@@ -289,9 +422,6 @@ class SocketSection(Section, title="Socket"):
             {
                 "a socket unit runs no commands of its own": """
 ExecStartPre ExecStartPost ExecStopPre ExecStopPost TimeoutSec PassFileDescriptorsToExec""",
-                "sockact does not set this socket option": """
-BindToDevice DeferAcceptSec Priority IPTOS IPTTL Mark Transparent Broadcast PassCredentials PassPIDFD PassSecurity PassPacketInfo
-AcceptFileDescriptors Timestamping""",
                 "sockact has no such limit": "PollLimitIntervalSec PollLimitBurst",
                 "sockact does not do this": "FlushPending DeferTrigger DeferTriggerMaxSec Symlinks",
                 "sockact sets no extended attributes or security labels": """

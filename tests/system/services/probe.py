@@ -105,9 +105,13 @@ def options(wanted: list[str]) -> list[dict[str, object]]:
     return found
 
 
+TEXTS = ((socket.IPPROTO_TCP, socket.TCP_CONGESTION), (socket.SOL_SOCKET, socket.SO_BINDTODEVICE))
+"""Options whose value is a name."""
+
+
 def option(one: socket.socket, level: int, name: int) -> object:
     try:
-        if (level, name) == (socket.IPPROTO_TCP, socket.TCP_CONGESTION):
+        if (level, name) in TEXTS:
             return one.getsockopt(level, name, 16).rstrip(b"\0").decode()
         return one.getsockopt(level, name)
     except OSError as error:
