@@ -49,8 +49,9 @@ class Supervisor:
     """A `sockact start` process whose log is read while it runs."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+        # A test run under nohup(1) has SIGHUP ignored, which is inherited; what is tested starts as from a shell.
         self.process = subprocess.Popen(
-            command,
+            ["/usr/bin/env", "--default-signal=HUP", *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
