@@ -301,12 +301,12 @@ def test_a_fifo_that_is_already_there_is_used_and_stays(tmp_path: Path) -> None:
 
 
 def test_modes_are_exact_whatever_the_umask(tmp_path: Path) -> None:
-    text = f"ListenStream={tmp_path}/d/s\nListenFIFO={tmp_path}/d/f\nSocketMode=0462\nDirectoryMode=0751\n"
+    text = f"ListenStream={tmp_path}/d/s\nListenFIFO={tmp_path}/d/f\nSocketMode=0662\nDirectoryMode=0751\n"
     before = os.umask(0o77)
     try:
         with opened(text):
             modes = [stat.S_IMODE((tmp_path / "d" / name).stat().st_mode) for name in ("s", "f")]
-            assert [f"{mode:04o}" for mode in modes] == ["0462", "0462"]
+            assert [f"{mode:04o}" for mode in modes] == ["0662", "0662"]
             assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o751
         assert os.umask(0o77) == 0o77, "the umask is what it was"
     finally:

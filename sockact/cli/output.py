@@ -47,7 +47,7 @@ def say(text: str) -> None:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
     except (OSError, ValueError):
-        pass
+        sys.stderr = None  # what is left in its buffer would fail once more at exit, and change the exit status
 
 
 def _is_full(stream: TextIO) -> bool:

@@ -267,6 +267,8 @@ def nodes(folder: Path, *lines: str) -> Path:
     ("line", "mode"), [("", 0o666), ("SocketMode=0600", 0o600), ("SocketMode=0751", 0o751), ("SocketMode=0", 0)]
 )
 def test_nodes_have_exactly_the_mode_of_the_unit_whatever_the_umask(line: str, mode: int, tmp_path: Path) -> None:
+    if mode == 0 and os.geteuid() != 0:
+        pytest.skip("only root opens a FIFO that nobody may open")
     before = os.umask(0o077)
     try:
         with started(nodes(tmp_path, line)):
