@@ -49,6 +49,9 @@ NETWORK_TROUBLE = frozenset(
 )
 """What accept(2) may report about a connection that is already gone; the listener is fine."""
 
+MOST_DESCRIPTORS = 1 << 16
+"""How far descriptors are looked for to be closed. All of ours are close-on-exec anyway; RLIMIT_NOFILE may be a billion."""
+
 LARGEST_FILE = 16 << 20
 """Bytes of a file that is read as a whole. The largest unit files have some hundred lines; this is a mistake in a name."""
 
@@ -305,7 +308,7 @@ class Kernel:
         for target, copy in enumerate(copies[:-1], 3):
             os.dup2(copy, target)
         os.dup2(copies[-1], first, inheritable=False)
-        os.closerange(first + 1, _most_descriptors())
+        os.closerange(first + 1, MOST_DESCRIPTORS)
         return first
 
     def set_blocking(self, fd: int, blocking: bool) -> None:
@@ -433,10 +436,6 @@ ALL_SIGNALS = sorted(set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGST
 
 def _noted(number: int, frame: object) -> None:
     """The wakeup descriptor has the news; a handler must be there for it to be written."""
-
-
-def _most_descriptors() -> int:
-    return max(os.sysconf("SC_OPEN_MAX"), 1 << 16)
 
 
 def _sockaddr(address: addresses.Address) -> Any:
