@@ -170,3 +170,12 @@ def test_a_program_is_looked_for_where_the_service_will_look_for_it(
     write_units(folder, {"named.service": "[Service]\nExecStart=cat\n"})
     monkeypatch.delenv("PATH")
     assert sockact("verify", "named.service")[::2] == (0, "")
+
+
+@pytest.mark.parametrize("name", ["pool@.service", "./pool@.service"])
+def test_a_template_is_looked_at_under_the_name_of_an_instance(sockact: Sockact, folder: Path, name: str) -> None:
+    write_units(folder, {"pool@.service": "[Service]\nExecStart=/bin/echo %i\n"})
+    assert sockact("verify", name).status == 0
+    said = sockact("show", "--json", name)
+    assert json.loads(said.out)["settings"]["ExecStart"] == ["/bin/echo %i"]
+    assert json.loads(said.out)["unit"] == "pool@internal.service"

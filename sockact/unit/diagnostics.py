@@ -115,10 +115,11 @@ SOURCE_WIDTH = 160
 
 
 def render(diagnostic: Diagnostic) -> str:
-    """The diagnostic as text for people: place, severity, code, message; the line with the spot underlined; the hint."""
+    """The diagnostic as text for people: place, severity, code, message; the line with the spot underlined (a note, of which
+    there may be dozens, does without it); the hint."""
     place = f"{printable(diagnostic.where)}: " if diagnostic.where else ""
     lines = [f"{place}{diagnostic.severity}[{diagnostic.code}]: {printable(diagnostic.message)}"]
-    if diagnostic.span:
+    if diagnostic.span and diagnostic.severity != NOTE:
         lines += _quote(diagnostic.span)
     if diagnostic.hint:
         lines.append(f"    hint: {printable(diagnostic.hint)}")

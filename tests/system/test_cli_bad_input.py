@@ -128,7 +128,7 @@ STANDING_THERE = (
 NAMES = (
     Case("an unknown unit type", unit("", "bad.timer"), ("bad.timer",), ("bad.timer", ".socket", ".service")),
     Case("no unit type", unit("", "bad"), ("bad",), ("bad",)),
-    Case("a template without an instance", unit(LISTEN.decode(), "bad@.socket"), ("bad@.socket",), ("bad@.socket",)),
+    Case("a template without an instance", unit(LISTEN.decode(), "bad@.socket"), ("bad@.socket",), ("bad@.socket",), ("start",)),
     Case("an instance without a template", nothing, ("bad@1.socket",), ("bad@1.socket",)),
     Case("blanks in the name", unit("", "very bad.socket"), ("very bad.socket",), ("very bad.socket",)),
     Case("letters beyond ASCII in the name", unit("", "böse.socket"), ("böse.socket",), ("b", ".socket")),

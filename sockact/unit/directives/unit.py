@@ -28,9 +28,9 @@ class UnitSection(Section, title="Unit"):
         rejects=("-1", "few"),
     )
 
+    silent = frozenset({"Documentation"})
     known = not_applied(
         {
-            "documentation for people": "Documentation",
             "sockact runs the units it is given, and orders nothing among them": """
 After Before Requires Requisite Wants BindsTo PartOf Upholds Conflicts OnFailure OnSuccess PropagatesReloadTo ReloadPropagatedFrom
 PropagatesStopTo StopPropagatedFrom JoinsNamespaceOf RequiresMountsFor WantsMountsFor OnFailureJobMode OnSuccessJobMode
