@@ -243,7 +243,7 @@ def test_a_standard_stream_is_a_file_the_connection_the_log_or_follows_another(t
 def test_the_plan_takes_everything_else_from_the_unit() -> None:
     who = "User=u\nGroup=g\nWorkingDirectory=-/srv\n"
     made = planned(f"ExecStart=/bin/x\n{who}Environment=A=1 B=2\nEnvironmentFile=/e\nEnvironmentFile=-/f\n")
-    assert (made.unit, made.command.program, made.base) == ("web.service", "/bin/x", {"PATH": "/bin"})
+    assert (made.command.program, made.base) == ("/bin/x", {"PATH": "/bin"})
     assert (made.user, made.group, made.directory) == ("u", "g", MaybePath("/srv", True))
     assert made.own == (("A", "1"), ("B", "2"))
     assert made.files == (MaybePath("/e"), MaybePath("/f", True))

@@ -179,3 +179,9 @@ def test_a_template_is_looked_at_under_the_name_of_an_instance(sockact: Sockact,
     said = sockact("show", "--json", name)
     assert json.loads(said.out)["settings"]["ExecStart"] == ["/bin/echo %i"]
     assert json.loads(said.out)["unit"] == "pool@internal.service"
+
+
+def test_a_folder_may_be_named_like_a_template(sockact: Sockact, folder: Path) -> None:
+    (folder / "pool@.d").mkdir()
+    write_units(folder / "pool@.d", {"a.service": SERVICE})
+    assert sockact("verify", "pool@.d/a.service").status == 0

@@ -289,11 +289,26 @@ def test_what_is_no_fifo_is_never_touched(tmp_path: Path, what: str) -> None:
 def test_a_fifo_that_is_already_there_is_used_and_stays(tmp_path: Path) -> None:
     path = tmp_path / "f"
     os.mkfifo(path)
+    path.chmod(0o666)
     with opened(f"ListenFIFO={path}\n") as (port,):
         writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
         os.write(writer, b"hello")
         os.close(writer)
         assert os.read(port.fd, 5) == b"hello"
+    assert path.is_fifo()
+
+
+@pytest.mark.parametrize(("mode", "owner"), [(0o644, None), (0o666, 65534)])
+def test_a_fifo_of_another_mode_or_owner_is_not_taken_over(tmp_path: Path, mode: int, owner: int | None) -> None:
+    path = tmp_path / "f"
+    os.mkfifo(path)
+    path.chmod(mode)
+    if owner is not None:
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a node to somebody else")
+        os.chown(path, owner, -1)
+    with pytest.raises(OpenFailed, match="other access"), opened(f"ListenFIFO={path}\n"):
+        pass
     assert path.is_fifo()
 
 

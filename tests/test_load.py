@@ -217,12 +217,22 @@ def test_names_of_service_and_template_follow_the_socket() -> None:
 def test_an_instance_of_a_template_is_made_anew_only_if_the_file_speaks_of_it() -> None:
     files = {"web.socket": LISTEN + "Accept=yes\n", "web@.service": SERVICE}
     plain = gathered(files, "web.socket").templates["web.socket"]
-    instance = plain.instance("web@1.service")
+    instance, wrong = plain.instance("web@1.service")
+    assert not wrong
     assert (instance.name, instance.service) == ("web@1.service", plain.sample.service)
     files["web@.service"] = "[Service]\nExecStart=/bin/echo %i\n"
     speaking = gathered(files, "web.socket").templates["web.socket"]
-    assert speaking.instance("web@1-2.service").service.exec_start[0].arguments == ("1-2",)
+    assert speaking.instance("web@1-2.service")[0].service.exec_start[0].arguments == ("1-2",)
     assert speaking.sample.service.exec_start[0].arguments == ("internal",)
+
+
+def test_an_instance_whose_name_spoils_a_setting_says_so_instead_of_doing_without_it() -> None:
+    """User=%i must never become the supervisor's user because a peer's address is no user name."""
+    files = {"web.socket": LISTEN + "Accept=yes\n", "web@.service": SERVICE + "User=%i\n"}
+    template = gathered(files, "web.socket").templates["web.socket"]
+    assert template.instance("web@somebody.service")[1] == []
+    (wrong,) = template.instance("web@0-1-127.0.0.1:80-127.0.0.1:9.service")[1]
+    assert wrong.code == "SA011"
 
 
 def test_a_service_brings_the_sockets_it_asks_for_in_the_order_asked() -> None:

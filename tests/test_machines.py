@@ -116,7 +116,7 @@ FACTS = service.Facts("simple", "no", "control-group")
         ("START", "READY", {"type": "notify"}, "RUNNING", ["TELL_UP"]),
         ("START", "READY", {"type": "oneshot"}, "START", []),
         ("START", "TIMEOUT", {"type": "notify"}, "STOP_SIGTERM", ["FAIL_TIMEOUT", "KILL", "ARM_STOP"]),
-        ("START", "EXITED", {"type": "oneshot", "more_commands": True}, "START", ["SPAWN_NEXT"]),
+        ("START", "EXITED", {"type": "oneshot", "more_commands": True}, "START", ["SPAWN_NEXT", "ARM_START"]),
         ("START", "EXITED", {"type": "oneshot", "more_commands": True, "result": EXIT_CODE}, "FAILED", ["TELL_DOWN"]),
         ("START", "EXITED", {"type": "oneshot"}, "DEAD", ["TELL_DOWN"]),
         ("RUNNING", "EXITED", {}, "DEAD", ["TELL_DOWN"]),

@@ -12,7 +12,7 @@ from sockact.cli import options, output
 from sockact.record import TYPE_CHECKING
 from sockact.runtime import search
 from sockact.unit import diagnostics
-from sockact.unit.gather import CHECKED_INSTANCE, UnitSet, gather
+from sockact.unit.gather import UnitSet, gather, sample_name
 from sockact.unit.verify import verify as verify_units
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def show(unit: str, as_json: bool, with_plan: bool) -> int:
 
 def _gather(units: tuple[str, ...], companions: bool = True) -> UnitSet:
     """Load units to be looked at; a template under the name of an instance, for it makes no sense without one."""
-    named = [unit.replace("@.", f"@{CHECKED_INSTANCE}.") for unit in units]
+    named = [sample_name(unit) for unit in units]
     return gather(named, search.finder(named).find, search.host(), companions)
 
 

@@ -1,7 +1,7 @@
 """The child plan: everything that makes a service's process what it is, as data.
 
-The executor (`runtime.spawn`) carries it out between fork and exec, and decides nothing. Whatever can only be known in the
-child, its own pid, its home directory, is named here and filled in there.
+`runtime.spawn` carries it out and decides nothing: it opens, looks up and reads what is named here, and leaves to the child
+a handful of system calls and its own pid, which nobody can know before.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ NULL = Source(path="/dev/null", how="null")
 class ChildPlan(Record):
     """One process to be. Environments are applied in the order of the fields; `handed` wins, because it states facts."""
 
-    unit: str
     command: Command
     base: dict[str, str]
     own: tuple[tuple[str, str], ...]
@@ -78,7 +77,6 @@ def plan(
         facts |= {"LISTEN_FDS": str(len(descriptors)), "LISTEN_FDNAMES": names}
     privileged = "+" in command.prefixes or "!" in command.prefixes
     return ChildPlan(
-        unit.name,
         command,
         dict(base),
         service.environment,

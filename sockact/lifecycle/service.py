@@ -162,7 +162,7 @@ ROWS = (
     Row((_S.RUNNING, *_STOPPING, *_FINAL, *_ENDED, _S.AUTO_RESTART), (_E.EXECUTED, _E.READY)),
     Row(_S.START, _E.TIMEOUT, _S.STOP_SIGTERM, (_F.FAIL_TIMEOUT, _F.KILL, _F.ARM_STOP)),
     # The main process ended by itself.
-    Row(_S.START, _E.EXITED, None, (_F.SPAWN_NEXT,), guard=goes_on),
+    Row(_S.START, _E.EXITED, None, (_F.SPAWN_NEXT, _F.ARM_START), guard=goes_on),
     Row((*_ALIVE, _S.STOP_SIGTERM), _E.EXITED, _S.FINAL_SIGTERM, (_F.KILL_LEFTOVERS, _F.ARM_STOP), guard=leaves_processes),
     Row((*_ALIVE, _S.STOP_SIGTERM), _E.EXITED, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP), guard=leaves_processes_to_kill),
     Row(_S.STOP_SIGKILL, _E.EXITED, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP), guard=leaves_processes),

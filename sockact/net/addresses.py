@@ -253,7 +253,11 @@ def escape(text: str) -> str:
     return "".join(C_ESCAPES.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}") for byte in data)
 
 
-def parse_path(text: str, rewrite: bool = True, forbidden: tuple[str, ...] = ("/proc", "/sys", "/dev")) -> Path | Invalid:
+KERNELS_OWN = ("/proc", "/sys", "/dev")
+"""File systems in which nobody else creates nodes."""
+
+
+def parse_path(text: str) -> Path | Invalid:
     """An absolute path without `..`; `.` and doubled slashes are simplified away, `/var/run` is `/run`."""
     if not text.startswith("/"):
         return Invalid(f"not an absolute path: '{text}'", hint="a path starts with / and is not quoted")
@@ -261,8 +265,8 @@ def parse_path(text: str, rewrite: bool = True, forbidden: tuple[str, ...] = ("/
     if ".." in parts:
         return Invalid("'..' in the path", hint="write the path without going back")
     path = "/" + "/".join(parts)
-    if any(path == prefix or path.startswith(prefix + "/") for prefix in forbidden):
+    if any(path == prefix or path.startswith(prefix + "/") for prefix in KERNELS_OWN):
         return Invalid(f"nothing can be created below {path[: path.find('/', 1)] if path.count('/') > 1 else path}")
     if len(path) > 4095:
         return Invalid(f"a path of {len(path)} characters; the kernel takes 4095")
-    return Path("/run" + path[8:] if rewrite and path.startswith("/var/run/") else path)
+    return Path("/run" + path[8:] if path.startswith("/var/run/") else path)

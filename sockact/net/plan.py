@@ -96,7 +96,6 @@ class SetOwner(Record):
 class Port(Record):
     """One descriptor to be: what it listens on, its protocol, its name for LISTEN_FDNAMES, and how it is made."""
 
-    unit: str
     listen: Listen
     protocol: Protocol | None
     fd_name: str
@@ -132,7 +131,7 @@ def plan(unit: SocketUnit) -> tuple[Port, ...]:
     for listen in unit.socket.listen:
         protocol = choose(listen, unit.socket.protocol)
         assert not isinstance(protocol, Invalid), "a unit with errors is not planned"
-        ports.append(Port(unit.name, listen, protocol, name, _steps(unit, listen, protocol)))
+        ports.append(Port(listen, protocol, name, _steps(unit, listen, protocol)))
     return tuple(ports)
 
 

@@ -32,6 +32,7 @@ struct image {
     int directory_optional;
     const int *signals; /* whose disposition is not the default here */
     int signal_count;
+    const int *statuses; /* exit status for the failure of each step */
 };
 
 struct failure {
@@ -41,7 +42,6 @@ struct failure {
 
 /* In the order of STEPS in spawn.py. */
 enum step { SESSION, STDIN, STDOUT, STDERR, DESCRIPTORS, IDS, DIRECTORY, EXECUTE };
-static const int status_of[] = {207, 208, 209, 222, 202, 216, 200, 203};
 
 static int session(const struct image *image)
 {
@@ -82,16 +82,27 @@ static int descriptors(const struct image *image, int *copies)
     return 0;
 }
 
-/* The bare system calls: the wrappers of the C library would want to tell other threads, of which there are none. */
+/* The bare system calls: the wrappers of the C library would want to tell other threads, of which there are none. Old 32-bit
+ * architectures have them twice, and the plain names are those with 16-bit ids, to which 65536 is root. */
+#ifdef SYS_setresuid32
+#define SET_GROUPS SYS_setgroups32
+#define SET_GIDS SYS_setresgid32
+#define SET_UIDS SYS_setresuid32
+#else
+#define SET_GROUPS SYS_setgroups
+#define SET_GIDS SYS_setresgid
+#define SET_UIDS SYS_setresuid
+#endif
+
 static int ids(const struct image *image)
 {
     if (!image->change_ids)
         return 0;
-    if (syscall(SYS_setgroups, (size_t)image->group_count, image->groups) < 0)
+    if (syscall(SET_GROUPS, (size_t)image->group_count, image->groups) < 0)
         return -1;
-    if (syscall(SYS_setresgid, image->gid, image->gid, image->gid) < 0)
+    if (syscall(SET_GIDS, image->gid, image->gid, image->gid) < 0)
         return -1;
-    return (int)syscall(SYS_setresuid, image->uid, image->uid, image->uid);
+    return (int)syscall(SET_UIDS, image->uid, image->uid, image->uid);
 }
 
 static void stamp(char *text, long pid)
@@ -106,11 +117,11 @@ static void stamp(char *text, long pid)
     *text = '\0';
 }
 
-static _Noreturn void fail(struct failure *failure, enum step step)
+static _Noreturn void fail(const struct image *image, struct failure *failure, enum step step)
 {
     failure->step = (int)step;
     failure->number = errno;
-    _exit(status_of[step]);
+    _exit(image->statuses[step]);
 }
 
 static _Noreturn void child(const struct image *image, struct failure *failure, int *copies)
@@ -118,31 +129,35 @@ static _Noreturn void child(const struct image *image, struct failure *failure, 
     sigset_t none;
 
     if (session(image) < 0)
-        fail(failure, SESSION);
+        fail(image, failure, SESSION);
     for (int i = 0; i < 3; i++)
         if (standard_stream(image->stdio[i], i) < 0)
-            fail(failure, (enum step)(STDIN + i));
+            fail(image, failure, (enum step)(STDIN + i));
     if (descriptors(image, copies) < 0)
-        fail(failure, DESCRIPTORS);
+        fail(image, failure, DESCRIPTORS);
     if (ids(image) < 0)
-        fail(failure, IDS);
+        fail(image, failure, IDS);
     if (chdir(image->directory) < 0 && (!image->directory_optional || chdir("/") < 0))
-        fail(failure, DIRECTORY);
+        fail(image, failure, DIRECTORY);
     if (image->pid_text)
         stamp(image->pid_text, getpid());
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     execve(image->path, image->argv, image->envp);
-    fail(failure, EXECUTE);
+    fail(image, failure, EXECUTE);
 }
 
 /* The pid, or -1 with `failure->number` set where no process could be made. A step that failed in the child is noted in
  * `failure`, whose step the caller has set to -1; the child has then ended with the step's exit status. */
-int sockact_spawn(const struct image *image, struct failure *failure, int *copies)
+int sockact_spawn(const struct image *image, size_t size, struct failure *failure, int *copies)
 {
     sigset_t all, before;
     pid_t pid;
 
+    if (size != sizeof(*image)) { /* built from another version of this file than native.py */
+        failure->number = EINVAL;
+        return -1;
+    }
     /* Until its dispositions are reset, a signal in the child would run our handlers on our memory. */
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);

@@ -1,7 +1,7 @@
-"""Every system call sockact makes, in one readable list.
+"""Every system call by which sockact opens, listens, spawns and supervises, in one readable list.
 
-Nothing else touches the operating system, so that a test can hand in a kernel that fails at the n-th call. Descriptors are
-plain integers outside of this module. All failures are OSError.
+What runs units touches the operating system through it alone, so that a test can hand in a kernel that fails at the n-th
+call. Descriptors are plain integers outside of this module. All failures are OSError.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ HOW = {
     "append": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
     "truncate": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
 }
-NETWORK_TROUBLE = frozenset(
+ACCEPT_TRANSIENT = frozenset(
     {errno.EAGAIN, errno.ECONNABORTED, errno.ECONNRESET, errno.EINTR, errno.EPROTO, errno.ENETDOWN, errno.ENOPROTOOPT}
     | {errno.EHOSTDOWN, errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ENOTCONN, errno.ETIMEDOUT}
 )
@@ -90,6 +90,8 @@ class Kernel:
         return opened.fileno()
 
     def setsockopt(self, fd: int, level: str, name: str, value: int | str) -> None:
+        if isinstance(value, int) and not -(1 << 31) <= value < 1 << 31:
+            raise OSError(errno.ERANGE, os.strerror(errno.ERANGE))
         number = value if isinstance(value, int) else value.encode()
         self._sockets[fd].setsockopt(linux.number(level), linux.number(name), number)
 
@@ -120,7 +122,7 @@ class Kernel:
         try:
             return self._remember(self._sockets[fd].accept()[0])
         except OSError as error:
-            if error.errno in NETWORK_TROUBLE:
+            if error.errno in ACCEPT_TRANSIENT:
                 return None
             raise
 
@@ -190,11 +192,18 @@ class Kernel:
 
     def open_fifo(self, path: str) -> int:
         """Open a FIFO; FileExistsError for anything else at that path."""
-        fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        if not stat.S_ISFIFO(os.fstat(fd).st_mode):
-            os.close(fd)
+        if not stat.S_ISFIFO(os.lstat(path).st_mode):
             raise FileExistsError(errno.EEXIST, "something else than a FIFO is there", path)
-        return fd
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def node_access(self, path: str) -> tuple[int, int, int]:
+        """Owner, group and access mode of a node."""
+        found = os.lstat(path)
+        return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
+
+    def ids(self) -> tuple[int, int]:
+        """The user and group that what we create belongs to."""
+        return os.geteuid(), os.getegid()
 
     def node(self, path: str) -> Node | None:
         """Which node is at that path; None when there is none, or nobody may look."""
@@ -221,7 +230,7 @@ class Kernel:
             os.umask(before)
 
     def chown(self, path: str, uid: int, gid: int) -> None:
-        os.chown(path, uid, gid)
+        os.chown(path, uid, gid, follow_symlinks=False)
 
     def unlink(self, path: str) -> None:
         os.unlink(path)
@@ -345,7 +354,7 @@ class Kernel:
         if "/" in name:
             return name
         found = (f"{folder}/{name}" for folder in search.split(":") if folder)
-        return next((path for path in found if os.access(path, os.X_OK)), name)
+        return next((path for path in found if os.path.isfile(path) and os.access(path, os.X_OK)), name)
 
     def exit_child(self, status: int) -> None:
         os._exit(status)

@@ -137,12 +137,21 @@ class _Opening:
             case StartListening():
                 self.kernel.listen(self.fd, step.backlog)
             case OpenFifo():
-                self.made += [step.path] if self.kernel.make_fifo(step.path, step.mode) else []
-                self.fd = self.kernel.open_fifo(step.path)
+                self._open_fifo(step)
             case SetOwner():
                 self._own(step)
             case _:
                 assert_never(step)
+
+    def _open_fifo(self, step: OpenFifo) -> None:
+        """A FIFO that is there already is taken over only if it is one we would have made."""
+        if self.kernel.make_fifo(step.path, step.mode):
+            self.made.append(step.path)
+        self.fd = self.kernel.open_fifo(step.path)
+        owner, group, mode = self.kernel.node_access(step.path)
+        ours = [self._account(other) for other in self.port.steps if isinstance(other, SetOwner)]
+        if mode != step.mode or (owner, group) not in (self.kernel.ids(), *ours):
+            raise FileExistsError(errno.EEXIST, f"a FIFO of other access is there: owner {owner}:{group}, mode {mode:04o}")
 
     def _set(self, step: SetOption) -> None:
         try:
@@ -174,6 +183,9 @@ class _Opening:
         self.kernel.unlink(path)
 
     def _own(self, step: SetOwner) -> None:
+        self.kernel.chown(step.path, *self._account(step))
+
+    def _account(self, step: SetOwner) -> tuple[int, int]:
         gid = self.kernel.group_id(step.group) if step.group else None
         account = self.kernel.account(step.user, gid)
-        self.kernel.chown(step.path, account.uid if step.user else -1, account.gid)
+        return account.uid, account.gid

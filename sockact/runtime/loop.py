@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 READABLE = select.EPOLLIN
 BATCH = 64
+LONGEST_WAIT = 86400.0
+"""Seconds; epoll_wait(2) counts milliseconds in an int, which is over after 24 days. A turn without an event harms nobody."""
 
 
 class Timer:
@@ -93,7 +95,7 @@ class Loop:
     def _patience(self) -> float | None:
         while self._timers and self._timers[0][2].callback is None:
             heappop(self._timers)
-        return max(0.0, self._timers[0][0] - self.kernel.now()) if self._timers else None
+        return min(LONGEST_WAIT, max(0.0, self._timers[0][0] - self.kernel.now())) if self._timers else None
 
     def _expire(self) -> None:
         now = self.kernel.now() if self._timers else 0.0

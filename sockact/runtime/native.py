@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 
 from sockact.record import TYPE_CHECKING
@@ -37,6 +38,7 @@ class _Image(ctypes.Structure):
         ("directory_optional", ctypes.c_int),
         ("signals", ctypes.POINTER(ctypes.c_int)),
         ("signal_count", ctypes.c_int),
+        ("statuses", ctypes.POINTER(ctypes.c_int)),
     )
 
 
@@ -47,14 +49,16 @@ class _Failure(ctypes.Structure):
 
 
 class Executor:
-    """The loaded library. OSError when it was not built."""
+    """The loaded library. OSError when it was not built, AttributeError when it is something else. `statuses` are the exit
+    statuses of the steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, statuses: Sequence[int]) -> None:
         self._spawn = ctypes.CDLL(LIBRARY).sockact_spawn
+        self._statuses = (ctypes.c_int * len(statuses))(*statuses)
 
     def spawn(self, image: Image, signals: Sequence[int]) -> tuple[int, int, int]:
         """The pid, and the step and errno of a failure in the child (step -1 for none). OSError without a process."""
-        environment = [os.fsencode(f"{name}={value}") for name, value in image.environment.items()]
+        environment = [_encode(f"{name}={value}") for name, value in image.environment.items()]
         room = ctypes.create_string_buffer(PID_ROOM)
         if image.stamped:
             environment.append(b"")
@@ -64,8 +68,8 @@ class Executor:
         account = image.account
         groups = account.groups if account else ()
         raw = _Image(
-            os.fsencode(image.path),
-            _strings([os.fsencode(word) for word in image.argv]),
+            _encode(image.path),
+            _strings([_encode(word) for word in image.argv]),
             envp,
             ctypes.addressof(room) + PID_ROOM.index(b"0") if image.stamped else None,
             (ctypes.c_int * 3)(*image.stdio),
@@ -76,16 +80,26 @@ class Executor:
             account.gid if account else 0,
             (ctypes.c_uint * len(groups))(*groups),
             len(groups),
-            os.fsencode(image.directory),
+            _encode(image.directory),
             image.directory_optional,
             (ctypes.c_int * len(signals))(*signals),
             len(signals),
+            self._statuses,
         )
         failure = _Failure(-1, 0)
-        pid = self._spawn(ctypes.byref(raw), ctypes.byref(failure), (ctypes.c_int * len(image.descriptors))())
+        copies = (ctypes.c_int * len(image.descriptors))()
+        pid = self._spawn(ctypes.byref(raw), ctypes.c_size_t(ctypes.sizeof(raw)), ctypes.byref(failure), copies)
         if pid < 0:
             raise OSError(failure.number, os.strerror(failure.number))
         return pid, failure.step, failure.number
+
+
+def _encode(text: str) -> bytes:
+    """Text for the kernel; OSError for letters that the locale of this process has not."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise OSError(errno.EILSEQ, os.strerror(errno.EILSEQ), text) from error
 
 
 def _strings(words: list[bytes]) -> ctypes.Array[ctypes.c_char_p]:

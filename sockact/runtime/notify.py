@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from sockact.runtime.loop import Loop
 
 
+BATCH = 1024
+"""Messages delivered at a stretch: more than the socket queues, and no more, however fast somebody sends."""
+
+
 class Message(Record):
     """What a service said: the pid of the sender, and the assignments, the last of each name."""
 
@@ -46,5 +50,8 @@ class Notifications:
 
     def drain(self) -> None:
         """Deliver what has arrived; also asked for before a process that ended is declared dead, whose last words wait here."""
-        while self._fd >= 0 and (received := self.kernel.receive(self._fd)):
+        for _ in range(BATCH if self._fd >= 0 else 0):
+            received = self.kernel.receive(self._fd)
+            if received is None:
+                return
             self.deliver(parse(*received))

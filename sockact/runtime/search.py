@@ -162,16 +162,14 @@ class Survey:
         self.path = path or os.environ.get("PATH", SEARCH_PATH)
 
     def program(self, name: str, path: str) -> str:
-        folders = filter(None, (path or self.path).split(":"))
-        paths = [name] if "/" in name else [f"{folder}/{name}" for folder in folders]
-        found = [candidate for candidate in paths if os.path.exists(candidate)]
-        if not found:
-            return f"{name} does not exist" if "/" in name else f"{name} is in no folder of PATH"
-        if os.path.isdir(found[0]):
-            return f"{found[0]} is a directory"
-        if any(os.access(candidate, os.X_OK) for candidate in found):
-            return ""
-        return f"{found[0]} may not be executed (no x permission)"
+        found = Kernel().find_program(name, path or self.path)
+        if "/" not in found:
+            return f"{name} is in no folder of PATH"
+        if not os.path.exists(found):
+            return f"{name} does not exist"
+        if os.path.isdir(found):
+            return f"{found} is a directory"
+        return "" if os.access(found, os.X_OK) else f"{found} may not be executed (no x permission)"
 
     def user(self, name: str) -> str:
         import pwd

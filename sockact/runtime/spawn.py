@@ -76,7 +76,7 @@ def prepare(kernel: Kernel, plan: ChildPlan) -> Image:
     opened: list[int] = []
     try:
         return _prepared(kernel, plan, opened)
-    except NotPreparedError:
+    except BaseException:
         for fd in opened:
             kernel.close(fd)
         raise
@@ -215,7 +215,7 @@ STEPS = (
     Step("changing to the working directory", 200, _Child.change_directory),
     Step("executing the program", 203, _Child.execute),
 )
-"""_spawn.c has the same steps in the same order, and the same statuses."""
+"""_spawn.c has the same steps in the same order, and is told the statuses."""
 
 
 def executor(kernel: Kernel, signals: list[int], environment: Mapping[str, str]) -> Execute:
@@ -224,8 +224,8 @@ def executor(kernel: Kernel, signals: list[int], environment: Mapping[str, str])
         try:
             from sockact.runtime.native import Executor
 
-            native = Executor()
-        except (ImportError, OSError):
+            native = Executor([step.status for step in STEPS])
+        except (ImportError, OSError, AttributeError):
             pass  # not built: the wheel came without it, or the machine has no ctypes
         else:
             return lambda image: native.spawn(image, signals)
@@ -279,6 +279,8 @@ def _run(starting: _Child) -> None:
             step.run(starting)
     except OSError as error:
         starting.kernel.write(starting.report, REPORT.pack(reached, error.errno or 0))
+    except UnicodeEncodeError:
+        starting.kernel.write(starting.report, REPORT.pack(reached, errno.EILSEQ))
     finally:
         # Whatever happens, a child never runs on as a second supervisor.
         starting.kernel.exit_child(STEPS[reached].status)

@@ -59,6 +59,7 @@ class Supervisor:
         self.sockets = {name: Socket(unit, units.templates.get(name)) for name, unit in units.sockets.items()}
         self.services = {name: Service(unit) for name, unit in units.services.items()}
         self.main_pids: dict[int, Service] = {}
+        self.execute: spawn.Execute
         self.queue: deque[tuple[Socket | Service, object, object]] = deque()
         self.stops = 0
 
@@ -71,9 +72,8 @@ class Supervisor:
             return 1
         self.execute = spawn.executor(self.kernel, self.kernel.not_default(), self.environment)
         if not self.kernel.become_subreaper():
-            self.log(
-                WARNING, "sockact", "cannot adopt orphaned processes (prctl); processes that leave their group may survive a stop"
-            )
+            text = "cannot adopt orphaned processes (prctl); the end of what a service leaves behind is not noticed"
+            self.log(WARNING, "sockact", text)
         for name, service in self.services.items():
             if name in self.units.requested or now:
                 self._post(service, ServiceEvent.START)
@@ -165,6 +165,7 @@ class Supervisor:
             self._clear_timer(unit)
             self._kill(unit, SIGKILL, whole=True)
             unit.state = ServiceState.FAILED
+            self._tell(unit, SocketEvent.SERVICE_LIMIT)
             self._entered(unit)
 
     def _step_socket(self, socket: Socket, event: object, detail: object) -> None:
@@ -294,7 +295,12 @@ class Supervisor:
         prefix = split_name(socket.name)[0]
         name = f"{prefix}@{connection.instance(socket.accepted, accepted.peer)}.service"
         socket.accepted += 1
-        service = Service(socket.template.instance(name), socket, accepted)
+        unit, wrong = socket.template.instance(name)
+        if wrong:
+            self.log(ERROR, name, f"not started: {wrong[0].message}")
+            self.kernel.close(accepted.fd)
+            return
+        service = Service(unit, socket, accepted)
         self.services[name] = service
         socket.sources[name] = connection.source(accepted.peer)
         self._post(service, ServiceEvent.START)
@@ -367,7 +373,7 @@ class Supervisor:
             return
         service.pid = service.group = pid
         self.main_pids[pid] = service
-        if service.accepted and service.unit.service.restart == "no":
+        if service.unit.service.restart == "no" and not service.has_more_commands:
             self._release_connection(service)
         if failure:
             self._not_started(service, failure)
@@ -409,7 +415,7 @@ class Supervisor:
             service.timer = None
 
     def _kill(self, service: Service, number: int, whole: bool) -> None:
-        """Signal the process group, or the main process, which has no group yet in the moment after its birth."""
+        """Signal the process group, or only the main process."""
         for signal_number in (number, SIGCONT) if number != SIGKILL else (number,):
             reached = whole and service.group and self.kernel.kill_group(service.group, signal_number)
             if not reached and service.pid:

@@ -103,6 +103,10 @@ class Service:
         return self.unit.service.exec_start[self.index]
 
     @property
+    def has_more_commands(self) -> bool:
+        return self.index + 1 < len(self.unit.service.exec_start)
+
+    @property
     def over(self) -> bool:
         return self.state in (ServiceState.DEAD, ServiceState.FAILED)
 
@@ -118,7 +122,7 @@ class Service:
             self.result,
             self._limited(event, now),
             leftovers,
-            self.index + 1 < len(settings.exec_start),
+            self.has_more_commands,
             self.stop_asked,
         )
 

@@ -25,6 +25,12 @@ CHECKED_INSTANCE = "internal"
 """The instance under which a template is loaded to be checked, as systemd-analyze(1) does."""
 
 
+def sample_name(name: str) -> str:
+    """The name under which a template is looked at; any other name or path is itself."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.replace("@.", f"@{CHECKED_INSTANCE}.")
+
+
 class Source(Record):
     """A unit file that was found and read. For an instance the name is the instance's, the file may be the template's."""
 
@@ -42,13 +48,14 @@ class Template(Record):
     host: Host
     sample: ServiceUnit
 
-    def instance(self, name: str) -> ServiceUnit:
-        """The unit for one instance. Only a file that uses specifiers has to be loaded anew for it."""
+    def instance(self, name: str) -> tuple[ServiceUnit, list[Diagnostic]]:
+        """The unit for one instance, and its errors: what the sample was free of, a name may bring in through a specifier.
+        Only a file that uses specifiers has to be loaded anew."""
         if not any("%" in assignment.value for assignment in self.document.assignments):
-            return self.sample.replace(name=name)
-        unit, _ = load(self.document, name, self.file, self.host.context(name, self.file))
+            return self.sample.replace(name=name), []
+        unit, found = load(self.document, name, self.file, self.host.context(name, self.file))
         assert isinstance(unit, ServiceUnit)
-        return unit
+        return unit, errors(found)
 
 
 class Host(Record):
@@ -201,7 +208,7 @@ class _Gathering:
             )
             self.diagnostics.append(missing.because(source))
             return
-        sample = name.replace("@.", f"@{CHECKED_INSTANCE}.")
+        sample = sample_name(name)
         document = syntax.parse(source.data, source.file)
         unit, found = load(document, sample, source.file, self.host.context(sample, source.file))
         assert isinstance(unit, ServiceUnit)

@@ -286,9 +286,8 @@ SOCKET_UNITS = Kind("units", "names of socket units", _socket_units, list, appen
 
 
 def _signal(text: str, context: Context) -> object:
-    name = text.removeprefix("SIG")
-    number = int(name) if name.isascii() and name.isdigit() and len(name) < 4 else linux.SIGNALS.get(name, 0)
-    return number if 0 < number < 65 else Invalid(f"not a signal: '{text}'", hint="write for example SIGTERM")
+    number = linux.signal_number(text)
+    return number or Invalid(f"not a signal: '{text}'", hint="write for example SIGTERM or SIGRTMIN+3")
 
 
 SIGNAL = Kind("signal", "name or number of a signal", _signal, linux.signal_name)

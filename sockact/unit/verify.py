@@ -158,7 +158,9 @@ def _owners(unit: SocketUnit, survey: Survey) -> Iterator[Diagnostic]:
 def _programs_exist(unit: ServiceUnit, survey: Survey) -> Iterator[Diagnostic]:
     path = dict(unit.service.environment).get("PATH", "")
     for index, command in enumerate(unit.service.exec_start):
-        wrong = "" if "-" in command.prefixes else survey.program(command.program, path)
+        # A file of variables may set PATH, and is read at each start only.
+        unknowable = "-" in command.prefixes or ("/" not in command.program and unit.service.environment_file)
+        wrong = "" if unknowable else survey.program(command.program, path)
         origin = unit.service.origin("exec_start", index)
         if wrong and origin:
             end = command.start + len(command.source.split()[0])

@@ -346,3 +346,11 @@ def test_multipath_and_plain_tcp_connections_look_the_same_to_the_instance(tmp_p
         plain = ask(("127.0.0.1", port))
     assert [peers(one)[0] for one in (multipath, plain)] == ["127.0.0.1", "127.0.0.1"]
     assert [one["sockets"][0]["protocol"] for one in (multipath, plain)] == [262, 6]
+
+
+def test_several_commands_of_a_oneshot_instance_have_the_connection_one_after_the_other(tmp_path: Path) -> None:
+    port = free_port()
+    service = "[Service]\nType=oneshot\nStandardInput=socket\nExecStart=/bin/echo one\nExecStart=/bin/echo two\n"
+    files = {"one.socket": f"[Socket]\nListenStream=127.0.0.1:{port}\nAccept=yes", "one@.service": service}
+    with started(write_units(tmp_path, files)[0]), connect(("127.0.0.1", port)) as client, client.makefile() as answers:
+        assert answers.read() == "one\ntwo\n"

@@ -42,7 +42,7 @@ def unusable(executor: str) -> str:
     if executor == "fork":
         return ""
     try:
-        Executor()
+        Executor([])
     except OSError as error:
         return f"the C executor was not built (make, with a C compiler): {error}"
     return ""

@@ -202,6 +202,7 @@ def test_what_is_no_fifo_is_not_opened_as_one(make: Maker, tmp_path: Path) -> No
 def test_a_fifo_that_is_there_is_used_with_what_is_in_it(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
+    fifo.chmod(0o666)
     with open(os.open(fifo, os.O_RDWR | os.O_NONBLOCK), "w") as writer:
         writer.write("written before\n")
         writer.flush()

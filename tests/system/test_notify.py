@@ -216,3 +216,11 @@ def test_the_time_to_start_limits_a_oneshot_service_when_it_is_given(tmp_path: P
     with running(tmp_path, "Type=oneshot", "TimeoutStartSec=100ms", f"ExecStart={PROBE} say") as supervisor:
         supervisor.wait_log("one.service: warning: timeout")
         supervisor.wait_log("ended: killed by SIGTERM")
+
+
+def test_a_timeout_of_months_is_waited_for_in_parts(tmp_path: Path) -> None:
+    """epoll_wait(2) takes 24 days at most."""
+    files = {"one.service": "[Service]\nType=notify\nTimeoutStartSec=2month\nExecStart=/bin/sleep 1000"}
+    with started(write_units(tmp_path, files)[0]) as supervisor:
+        supervisor.wait_log("started, pid")
+        assert supervisor.process.poll() is None

@@ -312,3 +312,10 @@ def test_nodes_belong_to_whom_the_unit_says(lines: list[str], user: str, group: 
 def test_an_unknown_owner_is_found_when_loading_and_nothing_is_made(tmp_path: Path) -> None:
     assert "no-such-group" in refused(nodes(tmp_path, "SocketGroup=no-such-group"))
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("line", ["ReceiveBuffer=2G", "KeepAliveProbes=4294967295", "DeferAcceptSec=100y"])
+def test_a_value_that_no_socket_option_can_take_is_a_warning(line: str, tmp_path: Path) -> None:
+    files = {"a.socket": f"[Socket]\nListenStream=127.0.0.1:{free_port()}\n{line}", "a.service": "[Service]\nExecStart=/bin/cat"}
+    with started(write_units(tmp_path, files)[0]) as supervisor:
+        assert any("warning: " in line and "ERANGE" in line for line in supervisor.log)

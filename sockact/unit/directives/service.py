@@ -168,7 +168,12 @@ class ServiceSection(Section, title="Service"):
         directive("TimeoutSec", TIMEOUT, "TimeoutStartSec= and TimeoutStopSec= at once.", examples=("5",), rejects=("x",)),
     )
     kill_signal: int = directive(
-        "KillSignal", SIGNAL, "The signal that asks the service to end.", 15, examples=("SIGINT",), rejects=("SIGNO",)
+        "KillSignal",
+        SIGNAL,
+        "The signal that asks the service to end.",
+        15,
+        examples=("SIGINT", "SIGRTMIN+3"),
+        rejects=("SIGNO",),
     )
     kill_mode: str = directive(
         "KillMode",
