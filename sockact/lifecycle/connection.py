@@ -18,7 +18,7 @@ class Peer(Record):
     family: str
     local: Any
     remote: Any
-    cookie: int
+    cookie: int | None
     uid: int | None = None
     pid: int | None = None
     pidfd_id: int | None = None
@@ -56,7 +56,7 @@ ENDS = {"inet": _internet_ends, "inet6": _internet_ends, "unix": _unix_ends, "vs
 
 def instance(number: int, peer: Peer) -> str:
     """The instance name for the connection with this number (the first is 0)."""
-    return f"{number}-{peer.cookie}-{ENDS[peer.family](peer)}"
+    return f"{number}-{peer.cookie or 0}-{ENDS[peer.family](peer)}"
 
 
 def source(peer: Peer) -> object:
@@ -66,7 +66,7 @@ def source(peer: Peer) -> object:
 
 def environment(peer: Peer) -> dict[str, str]:
     """REMOTE_ADDR, REMOTE_PORT and SO_COOKIE (systemd.socket(5), Accept=); an unnamed UNIX peer has no address."""
-    found = {"SO_COOKIE": str(peer.cookie)}
+    found = {} if peer.cookie is None else {"SO_COOKIE": str(peer.cookie)}
     if peer.family == "unix":
         name = _unix_name(peer.remote)
         return {**found, "REMOTE_ADDR": name} if name else found

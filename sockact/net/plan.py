@@ -13,7 +13,7 @@ from sockact.record import TYPE_CHECKING, Record
 from sockact.unit.diagnostics import Invalid
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from typing import ClassVar, TypeAlias
 
     from sockact.net.addresses import Address
     from sockact.unit.directives import Option
@@ -27,7 +27,16 @@ ANCILLARY_LEVELS = {IP: frozenset({"inet"}), IPV6: frozenset({"inet6"})}
 """Levels whose options belong to one family, unless the option says otherwise."""
 
 
-class OpenSocket(Record):
+class Call(Record):
+    """A step of a plan: the system call that carries it out, and what that does to a port, in words for an error message."""
+
+    call: ClassVar[str]
+    action: ClassVar[str]
+
+
+class OpenSocket(Call):
+    call = "socket"
+    action = "open a socket for"
     family: str
     kind: str
     protocol: int
@@ -36,7 +45,9 @@ class OpenSocket(Record):
         return f"socket({FAMILIES[self.family]}, {TYPES[self.kind]}|SOCK_NONBLOCK|SOCK_CLOEXEC, {self.protocol})"
 
 
-class SetOption(Record):
+class SetOption(Call):
+    call = "setsockopt"
+    action = "set an option of"
     level: str
     name: str
     value: int | str
@@ -47,9 +58,11 @@ class SetOption(Record):
         return f"setsockopt({self.level}, {self.name}, {self.value})"
 
 
-class MakeParents(Record):
+class MakeParents(Call):
     """Create the missing parents of a node."""
 
+    call = "mkdir"
+    action = "create the directories of"
     path: str
     mode: int
 
@@ -57,9 +70,11 @@ class MakeParents(Record):
         return f"mkdir -p {self.path.rpartition('/')[0] or '/'} (mode {self.mode:04o})"
 
 
-class Bind(Record):
+class Bind(Call):
     """Bind; the mode is that of the node a UNIX path leaves in the file system."""
 
+    call = "bind"
+    action = "bind"
     address: Address
     mode: int | None = None
 
@@ -67,16 +82,20 @@ class Bind(Record):
         return f"bind({self.address})" + (f" (mode {self.mode:04o})" if self.mode is not None else "")
 
 
-class StartListening(Record):
+class StartListening(Call):
+    call = "listen"
+    action = "listen on"
     backlog: int
 
     def __str__(self) -> str:
         return f"listen({self.backlog})"
 
 
-class OpenFifo(Record):
+class OpenFifo(Call):
     """Create a FIFO unless it is there, and open it for reading and writing, so that it never reports end of file."""
 
+    call = "open"
+    action = "open"
     path: str
     mode: int
 
@@ -84,7 +103,9 @@ class OpenFifo(Record):
         return f"mkfifo({self.path}, {self.mode:04o}); open({self.path}, O_RDWR|O_NONBLOCK|O_NOFOLLOW|O_CLOEXEC)"
 
 
-class SetOwner(Record):
+class SetOwner(Call):
+    call = "chown"
+    action = "set the owner of"
     path: str
     user: str | None
     group: str | None

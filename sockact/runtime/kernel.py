@@ -16,6 +16,7 @@ import signal
 import socket
 import stat
 import struct
+import sys
 import time
 from socket import socket as Socket  # noqa: N812 - the module's own name is needed, too
 
@@ -130,14 +131,20 @@ class Kernel:
         """Both ends of a connection; OSError when the other end is gone."""
         connection = self._sockets[fd]
         family = FAMILY_NAMES[connection.family]
-        cookie = struct.unpack("=Q", connection.getsockopt(socket.SOL_SOCKET, linux.number("SO_COOKIE"), 8))[0]
-        ends = Peer(family, connection.getsockname(), connection.getpeername(), cookie)
+        ends = Peer(family, connection.getsockname(), connection.getpeername(), self._cookie(connection))
         if family == "inet6" and ends.remote[3]:
             return ends.replace(scope=socket.if_indextoname(ends.remote[3]))
         if family != "unix":
             return ends
         pid, uid, _ = struct.unpack("=iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         return ends.replace(pid=pid, uid=uid, pidfd_id=self._pidfd_id(connection))
+
+    def _cookie(self, connection: Socket) -> int | None:
+        """SO_COOKIE, where the kernel or its sandbox gives one."""
+        try:
+            return int.from_bytes(connection.getsockopt(socket.SOL_SOCKET, linux.number("SO_COOKIE"), 8), sys.byteorder)
+        except OSError:
+            return None
 
     def _pidfd_id(self, connection: Socket) -> int | None:
         """The kernel's id of the peer process: the inode of its pidfd, where pidfds have inodes of their own (Linux 6.9)."""

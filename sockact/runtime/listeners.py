@@ -50,7 +50,8 @@ def open_ports(kernel: Kernel, ports: tuple[Port, ...], warn: Warn) -> list[Open
 def abandon(kernel: Kernel, opened: list[OpenPort]) -> None:
     """Close ports and remove all that opening them has made, as if it had never been tried."""
     for port in reversed(opened):
-        kernel.close(port.fd)
+        if port.fd >= 0:
+            kernel.close(port.fd)
         for path in reversed(port.made):
             kernel.remove(path)
 
@@ -65,26 +66,6 @@ def close_ports(kernel: Kernel, opened: list[OpenPort], remove: bool, warn: Warn
                 kernel.remove(path)
             except OSError as error:
                 warn(f"cannot remove {path}: {error.strerror}")
-
-
-STEP_NAMES = {
-    OpenSocket: "socket",
-    SetOption: "setsockopt",
-    MakeParents: "mkdir",
-    Bind: "bind",
-    StartListening: "listen",
-    OpenFifo: "open",
-    SetOwner: "chown",
-}
-ACTIONS = {
-    "socket": "open a socket for",
-    "setsockopt": "set an option of",
-    "mkdir": "create the directories of",
-    "bind": "bind",
-    "listen": "listen on",
-    "open": "open",
-    "chown": "set the owner of",
-}
 
 
 class _Opening:
@@ -108,20 +89,16 @@ class _Opening:
         return OpenPort(self.port, self.fd, node, tuple(self.made))
 
     def _undo(self) -> None:
-        if self.fd >= 0:
-            self.kernel.close(self.fd)
-        for path in reversed(self.made):
-            self.kernel.remove(path)
+        abandon(self.kernel, [OpenPort(self.port, self.fd, None, tuple(self.made))])
 
     def _explain(self, step: Step, error: OSError | KeyError) -> str:
-        name = STEP_NAMES[type(step)]
-        what = f"cannot {ACTIONS[name]} {self.port}"
+        what = f"cannot {step.action} {self.port}"
         if isinstance(step, SetOption):
             what += f" ({step.name})"
         if isinstance(error, KeyError):
             return f"{what}: {error.args[0]}"
         protocol = self.port.protocol.name if self.port.protocol else ""
-        known = linux.meaning(name, protocol, error.errno or 0)
+        known = linux.meaning(step.call, protocol, error.errno or 0)
         return f"{what}: {error.strerror} ({known})"
 
     def _do(self, step: Step) -> None:

@@ -93,7 +93,7 @@ class _Loading:
         return section(given, origins, frozenset(self.refused[section.title]))
 
     def take(self, section: type[Section], assignment: Assignment) -> list[Diagnostic]:
-        section = self.sections[getattr(section, "moved", {}).get(assignment.key, section.title)]
+        section = self.sections[section.moved.get(assignment.key, section.title)]
         rows = section.table.get(assignment.key)
         if rows is None:
             return _not_in_table(section, assignment)

@@ -77,7 +77,7 @@ def _or_unset(read: Callable[[str, Context], Any]) -> Callable[[str, Context], o
     return choose
 
 
-UNSET_OR_INTEGER = Kind("setting", "0 to 2147483647; a negative number leaves it to the kernel", _or_unset(INTEGER.read))
+UNSET_OR_INTEGER = Kind("setting", "1 to 2147483647; 0 and negative numbers leave it to the kernel", _or_unset(INTEGER.read))
 
 TYPES_OF_SERVICE = {"low-delay": 16, "throughput": 8, "reliability": 4, "low-cost": 2}
 

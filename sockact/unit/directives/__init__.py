@@ -98,6 +98,8 @@ class Section:
     title: ClassVar[str]
     known: ClassVar[Mapping[str, str]] = {}
     """Directives of systemd that sockact does not apply, with the reason."""
+    moved: ClassVar[Mapping[str, str]] = {}
+    """Directives that old files have here, with the section they belong to."""
     silent: ClassVar[frozenset[str]] = frozenset()
     """Directives that concern others than sockact, and need no word."""
     table: ClassVar[dict[str, tuple[tuple[Field, Row], ...]]]

@@ -210,7 +210,6 @@ class ServiceSection(Section, title="Service"):
         return self.type == "notify" or self.notify_access != "none"
 
     moved = {"StartLimitInterval": "Unit", "StartLimitBurst": "Unit"}
-    """Directives that old files have here and that belong to another section."""
 
     known = {
         **known.EXECUTION,
