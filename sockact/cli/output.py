@@ -17,7 +17,7 @@ LEVELS = ("debug", "info", "warning", "error")
 COLOURS = {"error": "\033[31m", "warning": "\033[33m", "debug": "\033[2m", "note": "\033[36m"}
 RESET = "\033[0m"
 LONGEST_LINE = 2000
-"""Characters of a line that are written: a pipe that is not full takes at least PIPE_BUF bytes at once (pipe(7))."""
+"""Characters of a log line: a pipe that is not full takes at least PIPE_BUF bytes at once (pipe(7))."""
 
 
 def coloured(stream: TextIO | None) -> bool:
@@ -34,7 +34,7 @@ def logger(least: str) -> Callable[[str, str, str], None]:
         if level not in spoken:
             return
         label = f"{level}: " if level in ("warning", "error") else ""
-        line = printable(f"{who}: {label}{what}")
+        line = printable(f"{who}: {label}{what}"[:LONGEST_LINE])
         say(f"{COLOURS[level]}{line}{RESET}" if colour and level in COLOURS else line)
 
     return log
@@ -46,7 +46,7 @@ def say(text: str) -> None:
     if sys.stderr is None or _is_full(sys.stderr):
         return
     try:
-        sys.stderr.write(f"{text[:LONGEST_LINE]}\n")
+        sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         sys.stderr = None  # what is left in its buffer would fail once more at exit, and change the exit status
