@@ -107,6 +107,9 @@ class Machine:
     def interface(self, name: str) -> str:
         return self._answer("interface", name)
 
+    def file(self, path: str) -> str:
+        return self._answer("file", path)
+
     def directory(self, path: str) -> str:
         return self._answer("directory", path)
 

@@ -185,3 +185,31 @@ def test_a_folder_may_be_named_like_a_template(sockact: Sockact, folder: Path) -
     (folder / "pool@.d").mkdir()
     write_units(folder / "pool@.d", {"a.service": SERVICE})
     assert sockact("verify", "pool@.d/a.service").status == 0
+
+
+def test_drop_ins_add_to_a_unit_in_the_order_of_their_names(
+    sockact: Sockact, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = folder / "other"
+    (folder / "pool@.service.d").mkdir()
+    (folder / "pool@one.service.d").mkdir()
+    (other / "pool@.service.d").mkdir(parents=True)
+    monkeypatch.setenv("SOCKACT_UNIT_PATH", str(other))
+    write_units(folder, {"pool@.service": "[Service]\nExecStart=/bin/true\nEnvironment=A=unit\nRestart=always\n"})
+    write_units(folder / "pool@.service.d", {"20.conf": "[Service]\nEnvironment=A=20\n", "30.conf": "nonsense", "no": "nonsense"})
+    write_units(folder / "pool@one.service.d", {"10.conf": "[Service]\nEnvironment=\nEnvironment=A=10\nRestart=no\n"})
+    write_units(
+        other / "pool@.service.d", {"20.conf": "[Service]\nEnvironment=A=hidden\n", "40.conf": "[Service]\nEnvironment=A=40\n"}
+    )
+    (folder / "pool@one.service.d" / "30.conf").symlink_to("/dev/null")
+    settings = json.loads(sockact("show", "--json", "pool@one.service").out)["settings"]
+    assert (settings["Environment"], settings["Restart"]) == (["A=10", "A=20", "A=40"], "no")
+
+
+def test_a_finding_in_a_drop_in_stands_in_the_drop_in(sockact: Sockact, folder: Path) -> None:
+    (folder / "a.service.d").mkdir()
+    write_units(folder, {"a.service": SERVICE})
+    write_units(folder / "a.service.d", {"x.conf": "[Service]\nUser=a:b\n"})
+    said = sockact("verify", "a.service")
+    assert said.status == 1
+    assert said.err.startswith("a.service.d/x.conf:2:6: error[SA011]")

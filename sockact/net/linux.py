@@ -40,6 +40,7 @@ MEANINGS = {
     ("socket", "*", "EAFNOSUPPORT"): "this kernel has no such address family",
     ("socket", "*", "EMFILE"): "the limit of open descriptors (RLIMIT_NOFILE) is reached",
     ("bind", "*", "EADDRINUSE"): "another socket is bound there; TCP and Multipath TCP share their ports",
+    ("bind", "unix", "EADDRINUSE"): "",
     ("bind", "*", "EADDRNOTAVAIL"): "no interface of this host has that address; FreeBind=yes binds it all the same",
     ("bind", "*", "EACCES"): "ports below net.ipv4.ip_unprivileged_port_start, and foreign directories, need privileges",
     ("bind", "*", "EROFS"): "the file system is read-only",
@@ -53,7 +54,7 @@ MEANINGS = {
 def meaning(step: str, protocol: str, number: int) -> str:
     """`NAME: what that means here`, or just the name of the errno."""
     name = errno.errorcode.get(number, str(number))
-    known = MEANINGS.get((step, protocol, name)) or MEANINGS.get((step, "*", name))
+    known = MEANINGS.get((step, protocol, name), MEANINGS.get((step, "*", name)))
     return f"{name}: {known}" if known else name
 
 

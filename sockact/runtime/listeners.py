@@ -154,7 +154,7 @@ class _Opening:
     def _clear(self, path: str) -> None:
         """Remove a leftover socket node, and nothing else."""
         if not self.kernel.is_socket_node(path):
-            raise OSError(errno.EADDRINUSE, "something that is no socket is there; it is not touched")
+            raise OSError(errno.EADDRINUSE, "something that is no socket is there; remove it, or choose another path")
         if self.kernel.answers(self.port.listen.kind, path):
             raise OSError(errno.EADDRINUSE, "another process listens there")
         self.kernel.unlink(path)

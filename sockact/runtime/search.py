@@ -32,11 +32,27 @@ class Finder(Record):
             for file in _file_names(name):
                 found = _read(os.path.join(place, file), name)
                 if found:
-                    return found
+                    return self._with_drop_ins(found) if isinstance(found, Source) else found
         if folder:
             return Diagnostic("SA030", "no such file", file=request)
         hint = f"looked in {', '.join(folder or '.' for folder in self.folders)}"
         return Diagnostic("SA030", f"{request} is in none of the folders searched", hint=hint, file=request)
+
+    def _with_drop_ins(self, source: Source) -> Source | Diagnostic:
+        """Add NAME.d/*.conf (for an instance also those of its template), from beside the unit and from all folders. They
+        apply in the order of their names; of several with one name the first found counts, and a link to /dev/null none."""
+        chosen: dict[str, str] = {}
+        for folder in dict.fromkeys((os.path.dirname(source.file), *self.folders)):
+            for name in _file_names(source.name):
+                place = os.path.join(folder, f"{name}.d")
+                for file in os.listdir(place) if os.path.isdir(place) else ():
+                    if file.endswith(".conf"):
+                        chosen.setdefault(file, os.path.join(place, file))
+        found = [_read(chosen[file], file) for file in sorted(chosen) if os.path.realpath(chosen[file]) != os.devnull]
+        wrong = [problem for problem in found if isinstance(problem, Diagnostic)]
+        if wrong:
+            return wrong[0]
+        return source.replace(drop_ins=tuple((part.file, part.data) for part in found if isinstance(part, Source)))
 
 
 def finder(requests: Iterable[str]) -> Finder:
@@ -195,6 +211,9 @@ class Survey:
         except OSError:
             return f"there is no interface {name}"
         return ""
+
+    def file(self, path: str) -> str:
+        return "" if os.path.exists(path) else f"{path} does not exist"
 
     def directory(self, path: str) -> str:
         return "" if os.path.isdir(path) else f"{path} is no directory" if os.path.exists(path) else f"{path} does not exist"

@@ -48,6 +48,7 @@ CODES = {
     "SA051": Code(ERROR, "the user or group does not exist", HOST),
     "SA052": Code(ERROR, "the network interface does not exist", HOST),
     "SA053": Code(ERROR, "the working directory does not exist", HOST),
+    "SA054": Code(WARNING, "a file of variables does not exist, and will be needed when the service starts", HOST),
 }
 
 

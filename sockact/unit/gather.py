@@ -11,13 +11,14 @@ from sockact.unit import syntax
 from sockact.unit.diagnostics import Diagnostic, errors
 from sockact.unit.load import BODIES, ServiceUnit, SocketUnit, load
 from sockact.unit.specifiers import Context, split_name, unit_facts
+from sockact.unit.syntax import Document
 from sockact.unit.values import is_unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from sockact.unit.specifiers import Facts
-    from sockact.unit.syntax import Assignment, Document
+    from sockact.unit.syntax import Assignment
 
     Find = Callable[[str], "Source | Diagnostic"]
 
@@ -37,6 +38,15 @@ class Source(Record):
     name: str
     file: str
     data: bytes
+    drop_ins: tuple[tuple[str, bytes], ...] = ()
+    """Files that add to the unit, in the order in which they do, with their contents."""
+
+    def parse(self) -> Document:
+        """What the unit file and then its drop-ins say, as if they were one file (systemd.unit(5))."""
+        documents = [syntax.parse(data, file) for file, data in ((self.file, self.data), *self.drop_ins)]
+        sections = {name: span for document in reversed(documents) for name, span in document.sections.items()}
+        assignments = tuple(assignment for document in documents for assignment in document.assignments)
+        return Document(sections, assignments, tuple(found for document in documents for found in document.diagnostics))
 
 
 class Template(Record):
@@ -156,7 +166,7 @@ class _Gathering:
     def _load(self, source: Source) -> str:
         if source.name not in self.files:
             self.files[source.name] = source.file
-            document = syntax.parse(source.data, source.file)
+            document = source.parse()
             unit, found = load(document, source.name, source.file, self.host.context(source.name, source.file))
             self.diagnostics += found
             if errors(document.diagnostics):
@@ -209,7 +219,7 @@ class _Gathering:
             self.diagnostics.append(missing.because(source))
             return
         sample = sample_name(name)
-        document = syntax.parse(source.data, source.file)
+        document = source.parse()
         unit, found = load(document, sample, source.file, self.host.context(sample, source.file))
         assert isinstance(unit, ServiceUnit)
         if name not in self.files:

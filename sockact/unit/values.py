@@ -367,6 +367,8 @@ def _command(line: list[words.Word], context: Context) -> Command | Invalid:
         if isinstance(value, Invalid):
             return value.replace(start=word.start, end=word.start + len(word.raw))
     program, *rest = [str(value) for value in expanded]
+    if program.startswith("|"):
+        return Invalid("the prefix | (run by a shell) is not applied", first.start, first.start + 1, "write /bin/sh -c '...'")
     end = first.start + len(first.raw)
     if not program or ("/" in program and not program.startswith("/")) or program.endswith("/"):
         return Invalid(f"not a program: '{program}'", first.start, end, "write an absolute path, or a name without slashes")

@@ -6,6 +6,8 @@ of the machine; without one (`--offline`) its rules are left out.
 
 from __future__ import annotations
 
+from math import inf
+
 from sockact.net import plan, protocols
 from sockact.net.addresses import Inet6
 from sockact.record import TYPE_CHECKING
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         def user(self, name: str) -> str: ...
         def group(self, name: str) -> str: ...
         def interface(self, name: str) -> str: ...
+        def file(self, path: str) -> str: ...
         def directory(self, path: str) -> str: ...
 
 
@@ -40,7 +43,7 @@ def verify(units: UnitSet, survey: Survey | None) -> list[Diagnostic]:
         found += [d for socket in units.sockets.values() for d in _owners(socket, survey)]
         found += [d for service in _all_services(units) for rule in HOST_RULES for d in rule(service, survey)]
     # A template used by two sockets is checked twice and told about once.
-    return sorted(dict.fromkeys(found), key=lambda d: (d.span.file if d.span else d.file, d.span.line if d.span else 0))
+    return sorted(dict.fromkeys(found), key=lambda d: (d.span.file, d.span.line) if d.span else (d.file, inf))
 
 
 def _all_services(units: UnitSet) -> list[ServiceUnit]:
@@ -180,7 +183,15 @@ def _directory_exists(unit: ServiceUnit, survey: Survey) -> Iterator[Diagnostic]
         yield _at("SA053", wrong, unit.service.origin("working_directory"), "- in front allows it to be missing", unit.file)
 
 
+def _variables_exist(unit: ServiceUnit, survey: Survey) -> Iterator[Diagnostic]:
+    for index, file in enumerate(unit.service.environment_file):
+        if not file.optional and (wrong := survey.file(file.path)):
+            origin = unit.service.origin("environment_file", index)
+            hint = "it is read at each start; - in front allows it to be missing"
+            yield _at("SA054", wrong, origin, hint, unit.file)
+
+
 SOCKET_RULES = (_listens, _protocols_fit, _accept_can_accept, _accept_has_no_service, _admits_somebody)
 SERVICE_RULES = (_runs_something,)
 SET_RULES = (_addresses_are_distinct, _inetd_services_have_one_socket)
-HOST_RULES = (_programs_exist, _accounts_exist, _directory_exists)
+HOST_RULES = (_programs_exist, _accounts_exist, _directory_exists, _variables_exist)
