@@ -17,7 +17,7 @@ from sockact.lifecycle import child
 from sockact.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from sockact.lifecycle.child import ChildPlan
     from sockact.runtime.kernel import Account, Kernel
@@ -218,9 +218,9 @@ STEPS = (
 """_spawn.c has the same steps in the same order, and is told the statuses."""
 
 
-def executor(kernel: Kernel, signals: list[int], environment: Mapping[str, str]) -> Execute:
+def executor(kernel: Kernel, signals: list[int]) -> Execute:
     """The best executor there is. `signals` are those whose disposition is not the default in this process."""
-    if environment.get(EXECUTOR_VARIABLE) != "fork":
+    if os.environ.get(EXECUTOR_VARIABLE) != "fork":
         try:
             from sockact.runtime.native import Executor
 

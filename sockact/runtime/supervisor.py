@@ -70,7 +70,7 @@ class Supervisor:
         self.loop.signals((*STOP_SIGNALS, SIGCHLD), self._signalled)
         if not self._open_all():
             return 1
-        self.execute = spawn.executor(self.kernel, self.kernel.not_default(), self.environment)
+        self.execute = spawn.executor(self.kernel, self.kernel.not_default())
         if not self.kernel.become_subreaper():
             text = "cannot adopt orphaned processes (prctl); the end of what a service leaves behind is not noticed"
             self.log(WARNING, "sockact", text)
