@@ -236,6 +236,13 @@ class World:
     def post(self, event: Any) -> None:
         self.queue.append(event)
 
+    def live(self, length: int) -> None:
+        """Let that many of the things happen that can happen."""
+        for _ in range(length):
+            actions = self.possible()
+            actions[next(self.choices) % len(actions)]()
+            self.settle()
+
     def settle(self) -> None:
         while self.queue:
             event = self.queue.popleft()
@@ -412,6 +419,15 @@ def endless(choices: list[int]) -> Iterator[int]:
         yield number >> 8
 
 
+def started(settings_: tuple[str, str, str, bool], choices: list[int], length: int) -> World:
+    """A world whose service was started by hand, some time later."""
+    world = World(*settings_, endless(choices))
+    world.post(Event.START)
+    world.settle()
+    world.live(length)
+    return world
+
+
 @settings(max_examples=300, deadline=None)
 @given(WORLDS, CHOICES, st.integers(1, 60))
 def test_no_order_of_events_breaks_a_promise_and_a_stop_ends_everything(
@@ -419,10 +435,7 @@ def test_no_order_of_events_breaks_a_promise_and_a_stop_ends_everything(
 ) -> None:
     world = World(*settings_, endless(choices))
     world.settle()
-    for _ in range(length):
-        actions = world.possible()
-        actions[next(world.choices) % len(actions)]()
-        world.settle()
+    world.live(length)
     was_open = world.open
     world.stop(Event.STOP)
     world.settle()
@@ -446,13 +459,7 @@ def test_no_order_of_events_breaks_a_promise_and_a_stop_ends_everything(
 def test_a_service_that_ignores_everything_is_given_up_after_two_timeouts(
     settings_: tuple[str, str, str, bool], choices: list[int], length: int
 ) -> None:
-    world = World(*settings_, endless(choices))
-    world.post(Event.START)
-    world.settle()
-    for _ in range(length):
-        actions = world.possible()
-        actions[next(world.choices) % len(actions)]()
-        world.settle()
+    world = started(settings_, choices, length)
     world.stop(Event.STOP)
     world.settle()
     for _ in range(2):
@@ -467,13 +474,7 @@ def test_a_service_that_ignores_everything_is_given_up_after_two_timeouts(
 def test_a_hurried_service_is_over_after_one_timeout_at_most(
     settings_: tuple[str, str, str, bool], choices: list[int], length: int
 ) -> None:
-    world = World(*settings_, endless(choices))
-    world.post(Event.START)
-    world.settle()
-    for _ in range(length):
-        actions = world.possible()
-        actions[next(world.choices) % len(actions)]()
-        world.settle()
+    world = started(settings_, choices, length)
     world.stop(Event.HURRY)
     world.settle()
     if world.service not in World.OVER:

@@ -12,10 +12,9 @@ from sockact.runtime.kernel import Kernel, scope_id
 from sockact.unit.diagnostics import Diagnostic
 from sockact.unit.gather import Host, Source
 from sockact.unit.specifiers import split_name
-from sockact.unit.values import is_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PATH_VARIABLE = "SOCKACT_UNIT_PATH"
 
@@ -170,6 +169,14 @@ def _os_release(key: str) -> str:
     return ""
 
 
+def _unless_known(what: str, name: str, look_up: Callable[[], object]) -> str:
+    try:
+        look_up()
+    except KeyError:
+        return f"{what} {name} does not exist"
+    return ""
+
+
 class Survey:
     """This machine, as the verifier asks about it; every answer is what is wrong, or an empty text. `path` is the PATH that
     services start from."""
@@ -188,22 +195,10 @@ class Survey:
         return "" if os.access(found, os.X_OK) else f"{found} may not be executed (no x permission)"
 
     def user(self, name: str) -> str:
-        import pwd
-
-        try:
-            pwd.getpwuid(int(name)) if is_id(name) else pwd.getpwnam(name)
-        except KeyError:
-            return f"user {name} does not exist"
-        return ""
+        return _unless_known("user", name, lambda: Kernel().account(name, None))
 
     def group(self, name: str) -> str:
-        import grp
-
-        try:
-            is_id(name) or grp.getgrnam(name)
-        except KeyError:
-            return f"group {name} does not exist"
-        return ""
+        return _unless_known("group", name, lambda: Kernel().group_id(name))
 
     def interface(self, name: str) -> str:
         try:

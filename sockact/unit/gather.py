@@ -57,11 +57,13 @@ class Template(Record):
     document: Document
     host: Host
     sample: ServiceUnit
+    has_specifiers: bool
+    """Whether an instance may differ from the sample in more than its name."""
 
     def instance(self, name: str) -> tuple[ServiceUnit, list[Diagnostic]]:
         """The unit for one instance, and its errors: what the sample was free of, a name may bring in through a specifier.
-        Only a file that uses specifiers has to be loaded anew."""
-        if not any("%" in assignment.value for assignment in self.document.assignments):
+        Only then the file has to be loaded anew."""
+        if not self.has_specifiers:
             return self.sample.replace(name=name), []
         unit, found = load(self.document, name, self.file, self.host.context(name, self.file))
         assert isinstance(unit, ServiceUnit)
@@ -226,7 +228,8 @@ class _Gathering:
             self.files[name] = source.file
             self.diagnostics += found
         if not errors(document.diagnostics):
-            self.templates[socket.name] = Template(name, source.file, document, self.host, unit)
+            has_specifiers = any("%" in assignment.value for assignment in document.assignments)
+            self.templates[socket.name] = Template(name, source.file, document, self.host, unit, has_specifiers)
 
 
 def _not_a_unit(name: str) -> Diagnostic | None:
