@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockact.runtime.search import host
+from sockact.runtime.host import here
 from sockact.unit.diagnostics import Invalid
 from sockact.unit.specifiers import expand, split_name, unescape_name, unit_facts
 from tests.fakes import context
@@ -85,7 +85,7 @@ def test_facts_of_unit_and_host_are_both_known_where_values_are_read() -> None:
 
 @pytest.mark.parametrize("letter", "tSCLETVhsUGugHlqvabmowWBAM")
 def test_every_specifier_of_the_host_that_systemd_knows_is_known_here(letter: str) -> None:
-    known = host().context("web.socket", "web.socket").expand(f"%{letter}")
+    known = here().context("web.socket", "web.socket").expand(f"%{letter}")
     assert isinstance(known, str)
     assert "%" not in known
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sockact.runtime import search
+from sockact.runtime import host, search
 from sockact.unit.diagnostics import CODES, Diagnostic, errors, render
 from sockact.unit.gather import Host, gather
 from sockact.unit.verify import verify
@@ -135,7 +135,7 @@ def test_the_template_of_an_accepting_socket_is_asked_about_too() -> None:
 
 
 def test_the_survey_knows_programs_by_path_and_by_name(tmp_path: Path) -> None:
-    survey = search.Survey()
+    survey = host.Survey()
     plain = tmp_path / "plain"
     plain.write_text("no program")
     assert survey.program("/bin/sh", "") == ""
@@ -147,7 +147,7 @@ def test_the_survey_knows_programs_by_path_and_by_name(tmp_path: Path) -> None:
 
 
 def test_the_survey_knows_accounts_interfaces_and_directories(tmp_path: Path) -> None:
-    survey = search.Survey()
+    survey = host.Survey()
     assert survey.user("root") == survey.user("0") == survey.group("root") == survey.group("4000") == ""
     assert "nobodyofthisname" in survey.user("nobodyofthisname")
     assert "nobodyofthisname" in survey.group("nobodyofthisname")

@@ -10,7 +10,7 @@ import click
 from sockact import __version__
 from sockact.cli import options, output
 from sockact.record import TYPE_CHECKING
-from sockact.runtime import search
+from sockact.runtime import host, search
 from sockact.unit import diagnostics
 from sockact.unit.gather import UnitSet, gather, sample_name
 from sockact.unit.verify import verify as verify_units
@@ -95,7 +95,7 @@ def verify(units: tuple[str, ...], strict: bool, offline: bool, form: str) -> in
     The exit status is 0 without errors, 1 with errors.
     """
     loaded = _gather(units)
-    found = verify_units(loaded, None if offline else search.Survey())
+    found = verify_units(loaded, None if offline else host.Survey())
     names = [*loaded.sockets, *loaded.services, *dict.fromkeys(template.name for template in loaded.templates.values())]
     if form == "json":
         _print_json({"diagnostics": [diagnostic.as_json() for diagnostic in found], "units": names})
@@ -137,7 +137,7 @@ def show(unit: str, as_json: bool, with_plan: bool) -> int:
 def _gather(units: tuple[str, ...], companions: bool = True) -> UnitSet:
     """Load units to be looked at; a template under the name of an instance, for it makes no sense without one."""
     named = [sample_name(unit) for unit in units]
-    return gather(named, search.finder(named).find, search.host(), companions)
+    return gather(named, search.finder(named).find, host.here(), companions)
 
 
 def _print_json(value: object) -> None:

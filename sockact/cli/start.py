@@ -7,7 +7,7 @@ import os
 from sockact.cli import output
 from sockact.lifecycle.child import base_environment
 from sockact.record import TYPE_CHECKING
-from sockact.runtime import search
+from sockact.runtime import host, search
 from sockact.runtime.kernel import Kernel
 from sockact.runtime.supervisor import Supervisor
 from sockact.unit.diagnostics import WARNING, Diagnostic, errors
@@ -26,9 +26,9 @@ def start(asked: Start) -> int:
     """Run the units in the foreground. With any error in them nothing is opened: exit status 1."""
     kernel = Kernel()
     kernel.tidy_descriptors()
-    units = gather(asked.units, search.finder(asked.units).find, search.host())
+    units = gather(asked.units, search.finder(asked.units).find, host.here())
     environment = base_environment(os.environ, asked.clean)
-    found = verify(units, search.Survey(environment["PATH"]))
+    found = verify(units, host.Survey(environment["PATH"]))
     output.tell(found, WARNING)
     if errors(found):
         return 1

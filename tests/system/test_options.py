@@ -21,7 +21,7 @@ import pytest
 
 from sockact.net.linux import number
 from sockact.net.plan import SetOption, plan
-from sockact.runtime import search
+from sockact.runtime import host, search
 from sockact.unit.directives.socket import SocketSection
 from sockact.unit.gather import gather
 from sockact.unit.load import SocketUnit
@@ -79,7 +79,7 @@ CASES = list(cases())
 def planned(path: Path, key: str) -> dict[str, int | str]:
     """The options that the plan sets because of this directive, by level and name; empty if it does not fit the port."""
     request = [str(path)]
-    units = gather(request, search.finder(request).find, search.host())
+    units = gather(request, search.finder(request).find, host.here())
     (unit,) = (unit for unit in units.sockets.values() if isinstance(unit, SocketUnit))
     names = {option.name for _, row in SocketSection.rows() if row.key == key for option in row.options}
     steps = [step for port in plan(unit) for step in port.steps if isinstance(step, SetOption) and step.name in names]
