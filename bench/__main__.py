@@ -14,9 +14,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 
-from bench.measure import FULL, MEASURES, QUICK, Block, Effort, Lab
+from bench import measure
+from bench.loading import loading
+from bench.measure import FULL, QUICK, Block, Effort, Lab
 from bench.peers import PEERS, build, find
 
+MEASURES = {**measure.MEASURES, "loading": loading}
 HEADINGS = ("measure", "who", "median", "middle half", "n", "ratio", "goal")
 
 
@@ -28,7 +31,7 @@ def arguments() -> argparse.Namespace:
         epilog=f"measures (all of them unless named):\n{measures}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="fewer samples: less than 40 seconds")
+    parser.add_argument("--quick", action="store_true", help="fewer samples: less than a minute")
     parser.add_argument("names", metavar="NAME", nargs="*", type=measure_name, help="a measure to run")
     return parser.parse_args()
 

@@ -5,6 +5,8 @@ Nothing is patched. Whoever needs the operating system takes it as an argument, 
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,10 +21,14 @@ from sockact.unit.verify import verify
 
 if TYPE_CHECKING:
     from sockact.unit.gather import Find
-    from sockact.unit.verify import Survey
+    from sockact.unit.rules.machine import Survey
 
 FACTS: dict[str, Callable[[], str]] = {
     "t": lambda: "/run",
+    "S": lambda: "/var/lib",
+    "C": lambda: "/var/cache",
+    "L": lambda: "/var/log",
+    "E": lambda: "/etc",
     "h": lambda: "/root",
     "u": lambda: "root",
     "U": lambda: "0",
@@ -82,18 +88,31 @@ def findings(files: Mapping[str, str], *requests: str, survey: Survey | None = N
     return verify(gathered(files, *requests), survey)
 
 
+def ours(found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """What is wrong for sockact; what systemd would refuse is left out, as it is unless somebody asks for it."""
+    return [diagnostic for diagnostic in found if diagnostic.scope != "portable"]
+
+
 def codes(found: Iterable[Diagnostic]) -> list[str]:
     return [diagnostic.code for diagnostic in found]
 
 
 class Machine:
-    """A machine that has what it is said to have, for the rules that ask."""
+    """A machine for the rules that ask. Of what units name it has what it is said to have; addresses, protocols and privileges it
+    has but for those it is said to lack; `settings` are of sysctl(8)."""
 
-    def __init__(self, *have: str) -> None:
+    def __init__(self, *have: str, lacks: Iterable[str] = (), settings: Mapping[str, int] | None = None) -> None:
         self.have = have
+        self.lacks = frozenset(lacks)
+        self.settings = {"net.ipv4.ip_unprivileged_port_start": 1024, **(settings or {})}
+        self.asked: list[str] = []
 
     def _answer(self, what: str, name: str) -> str:
         return "" if name in self.have else f"{what} {name} is missing"
+
+    def _lacking(self, what: str, *names: str) -> str:
+        self.asked += names
+        return f"{what} {' or '.join(names)} is missing" if self.lacks.issuperset(names) else ""
 
     def program(self, name: str, path: str) -> str:
         return self._answer("program", name)
@@ -113,34 +132,64 @@ class Machine:
     def directory(self, path: str) -> str:
         return self._answer("directory", path)
 
+    def address(self, address: Any) -> str:
+        return self._lacking("address", address.host)
+
+    def protocol(self, name: str, family: str, kind: str, number: int) -> str:
+        return self._lacking("protocol", name)
+
+    def setting(self, name: str) -> int:
+        return self.settings.get(name, 0)
+
+    def capability(self, *names: str) -> str:
+        return self._lacking("capability", *names)
+
+    def owner(self, user: str | None, group: str | None) -> str:
+        return self._lacking("capability", "CAP_CHOWN")
+
+    def account(self, user: str | None, group: str | None) -> str:
+        return self._lacking("capability", "CAP_SETUID")
+
 
 class FailingKernel(Kernel):
     """The real kernel, of which the n-th call fails; the others are carried out. `calls` tells what was asked for."""
 
     WATCHED: ClassVar[tuple[str, ...]] = (
+        "network",
         "socket",
         "setsockopt",
         "getsockopt",
         "bind",
+        "bound_port",
         "listen",
         "make_parents",
         "make_fifo",
         "open_fifo",
+        "node_access",
+        "set_pipe_size",
+        "open_special",
+        "open_queue",
+        "descriptor_access",
+        "queue_sizes",
         "chown",
         "account",
+        "group_id",
+        "make_link",
     )
+    """The calls that open a port and may fail."""
 
     def __init__(self, fail_at: int = 0, number: int = 0, just: str = "") -> None:
         super().__init__()
         self.fail_at = fail_at
         self.number = number
         self.just = just
-        """Count the calls of this name only."""
+        """Watch and count the calls of this name only."""
         self.calls: list[str] = []
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if name not in FailingKernel.WATCHED or (self.just and name != self.just):
+        just = super().__getattribute__("__dict__").get("just")
+        if name not in ((just,) if just else FailingKernel.WATCHED):
             return found
 
         def call(*arguments: Any) -> Any:
@@ -161,3 +210,12 @@ def descriptors() -> set[tuple[int, str]]:
         except FileNotFoundError:
             continue
     return found
+
+
+def removed_queue(name: str) -> bool:
+    """Remove a message queue; whether it was there."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.mq_unlink(name.encode()) == 0:
+        return True
+    assert ctypes.get_errno() == errno.ENOENT
+    return False

@@ -55,7 +55,8 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, **(environment or {})},
+            # What a service prints is looked for in the log, also where the machine has a journal.
+            env={**os.environ, "SOCKACT_JOURNAL": "no", **(environment or {})},
             cwd=cwd,
             text=True,
             start_new_session=True,
@@ -212,8 +213,8 @@ def refuses(address: Address) -> bool:
     """Whether nobody listens there."""
     try:
         connect(address).close()
-    except (ConnectionRefusedError, FileNotFoundError):
-        return True
+    except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError):
+        return True  # a reset: it was closed while we called
     return False
 
 

@@ -152,11 +152,30 @@ def test_only_the_supervisor_sees_both_the_machines_and_the_kernel(file: str) ->
 SYSTEM_CALLS = {
     *("fork", "execve", "execv", "kill", "killpg", "waitpid", "dup2", "pipe", "pipe2", "setsid", "setuid", "setgid", "setresuid"),
     *("setresgid", "setgroups", "umask", "unlink", "mkfifo", "mkdir", "rmdir", "chown", "chdir", "closerange", "pthread_sigmask"),
-    *("set_wakeup_fd", "epoll", "clock_gettime"),
+    *("set_wakeup_fd", "epoll", "clock_gettime", "symlink", "fchown", "ioctl"),
 }
+PARTS_OF_THE_KERNEL = [file for file, tree in FILES.items() if "part of `kernel`" in (ast.get_docstring(tree) or "")]
+SEAM = ("runtime/kernel.py", "runtime/native.py", *PARTS_OF_THE_KERNEL)
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file not in ("runtime/kernel.py", "runtime/native.py")])
+def test_the_kernel_seam_has_parts() -> None:
+    assert {"runtime/namespaces.py", "runtime/queues.py"} <= set(PARTS_OF_THE_KERNEL)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file not in ("runtime/kernel.py", *PARTS_OF_THE_KERNEL)])
+def test_the_parts_of_the_kernel_seam_are_used_by_the_seam_alone(file: str) -> None:
+    parts = {f"sockact.{part.removesuffix('.py').replace('/', '.')}" for part in PARTS_OF_THE_KERNEL}
+    for_types = [node for node in ast.walk(FILES[file]) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    harmless = {line for block in for_types for line in range(block.lineno, (block.end_lineno or 0) + 1)}
+    assert [name for name, line in imports(FILES[file]) if name in parts and line not in harmless] == []
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file not in SEAM])
+def test_the_c_library_is_called_by_the_kernel_seam_alone(file: str) -> None:
+    assert [line for name, line in imports(FILES[file]) if name == "ctypes"] == []
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file not in SEAM])
 def test_system_calls_are_made_by_the_kernel_seam_alone(file: str) -> None:
     modules = {"os", "signal", "socket", "select", "fcntl", "time"}
     made = [

@@ -20,8 +20,8 @@ from sockact.lifecycle.child import (
     expand,
     plan,
 )
-from sockact.unit.values import Command, MaybePath
-from tests.fakes import service_unit
+from sockact.unit.commands import Command, MaybePath
+from tests.fakes import service_unit, socket_unit
 
 ENVIRONMENT = {"A": "1", "TWO": "x y", "EMPTY": "", "B_2": "b", "Q": "a 'b c' \"d\"", "D": "$A"}
 
@@ -187,7 +187,9 @@ def test_what_the_supervisor_was_told_about_itself_is_never_passed_on(name: str)
 def planned(text: str, *descriptors: tuple[int, str], index: int = 0, handed: dict[str, str] | None = None) -> ChildPlan:
     unit, found = service_unit(text)
     assert found == []
-    return plan(unit, index, descriptors, {"PATH": "/bin"}, handed or {})
+    section = unit.service
+    command = section.exec_start[index]
+    return plan(section, command, descriptors, {"PATH": "/bin"}, handed or {}, non_blocking=section.non_blocking)
 
 
 def test_sockets_are_handed_over_with_their_number_and_names() -> None:
@@ -206,6 +208,7 @@ def test_non_blocking_concerns_sockets_that_are_placed() -> None:
     assert not planned("ExecStart=/bin/x\nNonBlocking=yes\nStandardInput=socket", (7, "x")).non_blocking
 
 
+JOURNAL = Source(fd=2, path="x", how="journal")
 LOG, OUT = Source(fd=2), Source(fd=1)
 """The supervisor's own standard error and output."""
 
@@ -222,7 +225,7 @@ def test_an_inetd_service_gets_its_connection_as_standard_input_and_output() -> 
         ("", (NULL, LOG, Source(follows=1))),
         ("StandardOutput=null", (NULL, NULL, Source(follows=1))),
         ("StandardOutput=inherit", (NULL, OUT, Source(follows=1))),
-        ("StandardOutput=journal\nStandardError=journal", (NULL, LOG, LOG)),
+        ("StandardOutput=journal\nStandardError=journal", (NULL, JOURNAL, JOURNAL)),
         ("StandardInput=file:/i", (Source(path="/i", how="read"), LOG, Source(follows=1))),
         ("StandardInput=file:/i\nStandardOutput=inherit", (Source(path="/i", how="read"), Source(follows=0), Source(follows=1))),
         (
@@ -249,7 +252,7 @@ def test_the_plan_takes_everything_else_from_the_unit() -> None:
     assert made.files == (MaybePath("/e"), MaybePath("/f", True))
 
 
-@pytest.mark.parametrize("prefix", ["+", "!", "!!", "-+"])
+@pytest.mark.parametrize("prefix", ["+", "!", "-+"])
 def test_a_privileged_command_keeps_the_user_of_the_supervisor(prefix: str) -> None:
     made = planned(f"ExecStart={prefix}/bin/x\nUser=u\nGroup=g\n")
     assert (made.user, made.group) == (None, None)
@@ -265,3 +268,42 @@ def test_the_facts_handed_over_are_not_changed_by_planning() -> None:
     made = planned("ExecStart=/bin/x", (7, "x"), handed=handed)
     assert handed == {"SO_COOKIE": "1"}
     assert made.handed == {"SO_COOKIE": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "x"}
+
+
+# Commands of a socket
+
+
+def planned_for_socket(text: str, *descriptors: tuple[int, str], non_blocking: bool = False) -> ChildPlan:
+    unit, found = socket_unit(f"ListenStream=/node\n{text}")
+    assert found == []
+    section = unit.socket
+    return plan(section, section.exec_start_post[0], descriptors, {"PATH": "/bin"}, {}, non_blocking=non_blocking)
+
+
+def test_a_command_of_a_socket_is_made_of_its_own_section() -> None:
+    who = "User=u\nGroup=g\nWorkingDirectory=/srv\nEnvironment=A=1\nEnvironmentFile=/e\n"
+    made = planned_for_socket(f"ExecStartPost=/bin/x ${{A}}\n{who}StandardOutput=null\n")
+    assert (made.command.program, made.own, made.files) == ("/bin/x", (("A", "1"),), (MaybePath("/e"),))
+    assert (made.user, made.group, made.directory) == ("u", "g", MaybePath("/srv"))
+    assert made.streams == (NULL, NULL, Source(follows=1))
+
+
+def test_a_command_of_a_socket_writes_into_the_log_and_reads_nothing() -> None:
+    assert planned_for_socket("ExecStartPost=/bin/x").streams == (NULL, LOG, Source(follows=1))
+
+
+def test_a_privileged_command_of_a_socket_keeps_the_user_of_the_supervisor() -> None:
+    made = planned_for_socket("ExecStartPost=+/bin/x\nUser=u\nGroup=g")
+    assert (made.user, made.group) == (None, None)
+
+
+@pytest.mark.parametrize("non_blocking", [True, False])
+def test_a_command_of_a_socket_gets_what_is_handed_to_it(non_blocking: bool) -> None:
+    made = planned_for_socket("ExecStartPost=/bin/x", (7, "web"), (9, "web"), non_blocking=non_blocking)
+    assert made.handed == {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "web:web"}
+    assert (made.descriptors, made.placed, made.non_blocking) == ((7, 9), 2, non_blocking)
+
+
+def test_a_command_of_a_socket_that_gets_nothing_is_told_nothing() -> None:
+    made = planned_for_socket("ExecStartPost=/bin/x")
+    assert (made.handed, made.descriptors, made.placed) == ({}, (), 0)

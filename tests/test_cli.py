@@ -13,6 +13,7 @@ import pytest
 from sockact import __version__
 from sockact.cli import commands, main
 from sockact.unit.directives.service import ServiceSection
+from sockact.unit.directives.sockact import SockactSection
 from sockact.unit.directives.socket import SocketSection
 from sockact.unit.directives.unit import UnitSection
 from tests.lab import write_units
@@ -24,7 +25,7 @@ FILES = {
     "good.socket": "[Socket]\nListenStream=127.0.0.1:1\n",
     "good.service": SERVICE,
     "warned.service": "[Service]\nExecStart=/bin/cat\nExecStrat=/bin/cat\n",
-    "noted.service": "[Unit]\nAfter=network.target\n[Service]\nExecStart=/bin/cat\n",
+    "noted.service": "[Unit]\nCollectMode=inactive\n[Service]\nExecStart=/bin/cat\n",
     "broken.socket": "[Socket]\nListenStream=localhost\nService=good.service\n",
     "elsewhere.service": "[Service]\nExecStart=/no/such/program\nUser=no-such-user\n",
 }
@@ -90,6 +91,11 @@ def sockact(capsys: pytest.CaptureFixture[str]) -> Sockact:
         ("show good.service", 0),
         ("show elsewhere.service", 0),
         ("show --json --plan good.socket", 0),
+        ("verify --format=github good.socket", 0),
+        ("verify --portable good.socket", 0),
+        ("explain", 0),
+        ("explain NoDelay SA021", 0),
+        ("explain --json nodelay=", 0),
         ("start broken.socket", 1),
         ("start good.socket broken.socket", 1),
         ("start --now -q elsewhere.service", 1),
@@ -105,6 +111,10 @@ def sockact(capsys: pytest.CaptureFixture[str]) -> Sockact:
         ("show broken.socket", 1),
         ("show --json broken.socket", 1),
         ("show missing.socket", 1),
+        ("verify --format=github broken.socket", 1),
+        ("explain NoSuchThing", 1),
+        ("explain NoDelay NoSuchThing", 1),
+        ("explain --json NoSuchThing", 1),
         ("", 2),
         ("start", 2),
         ("verify", 2),
@@ -118,13 +128,15 @@ def sockact(capsys: pytest.CaptureFixture[str]) -> Sockact:
         ("verify --format=xml good.socket", 2),
         ("show --frobnicate good.socket", 2),
         ("show good.socket good.service", 2),
+        ("explain --frobnicate", 2),
     ],
 )
 def test_the_exit_status_is_0_for_success_1_for_bad_units_and_2_for_wrong_usage(sockact: Sockact, line: str, status: int) -> None:
     said = sockact(*line.split())
     assert said.status == status, said
     assert "Traceback" not in said.err
-    assert said.err or status == 0 or "json" in line, "a failure is explained on standard error, unless it is asked for in JSON"
+    asked_for = "json" in line or "github" in line
+    assert said.err or status == 0 or asked_for, "a failure is explained on standard error, unless programs are to read it"
 
 
 @pytest.mark.parametrize("line", ["", "start", "verify --format=xml good.socket", "show good.socket good.service", "frobnicate"])
@@ -150,7 +162,7 @@ def test_the_version_is_that_of_the_package(sockact: Sockact) -> None:
 
 def test_the_help_names_every_command_and_the_search_path(sockact: Sockact) -> None:
     said = sockact("--help")
-    assert [word for word in (*COMMANDS, "SOCKACT_UNIT_PATH") if word not in said.out] == []
+    assert [word for word in (*commands.cli.commands, "SOCKACT_UNIT_PATH") if word not in said.out] == []
     assert said.err == ""
 
 
@@ -170,12 +182,19 @@ def test_the_help_of_a_command_shows_its_usage_and_explains_each_of_its_options(
         assert all(spelling in said.out for spelling in parameter.opts)
 
 
+def test_the_help_of_explain_says_what_a_key_is(sockact: Sockact) -> None:
+    said = sockact("explain", "--help")
+    assert (said.status, said.err) == (0, "")
+    assert said.out.startswith("Usage: sockact explain [OPTIONS] [KEY]...\n")
+    assert "SA021" in said.out
+
+
 def test_every_option_of_the_help_is_in_the_manual() -> None:
     page = (Path(__file__).parents[1] / "man" / "sockact.1").read_text().replace("\\-", "-")
     spellings = [
         spelling
-        for name in COMMANDS
-        for option in commands.cli.commands[name].params
+        for command in commands.cli.commands.values()
+        for option in command.params
         for spelling in option.opts
         if "-" in spelling
     ]
@@ -269,6 +288,46 @@ def test_strict_is_content_with_units_without_findings(sockact: Sockact) -> None
     assert sockact("verify", "--strict", "good.socket").status == 0
 
 
+def test_portable_tells_what_systemd_would_refuse_and_that_is_no_error(sockact: Sockact, folder: Path) -> None:
+    write_units(folder, {"ports.socket": "[Socket]\nListenStream=127.0.0.1:8000-8001\nService=good.service\n"})
+    assert sockact("verify", "ports.socket").err == ""
+    said = sockact("verify", "--portable", "ports.socket")
+    assert said.status == 0
+    assert said.err.startswith("ports.socket:2:14: warning[SA060]: ListenStream=127.0.0.1:8000-8001: systemd ")
+    assert sockact("verify", "--portable", "--strict", "ports.socket").status == 1
+
+
+@pytest.mark.parametrize("unit", ["good.socket", "warned.service", "noted.service"])
+def test_portable_has_nothing_to_say_of_what_is_systemds_own(sockact: Sockact, unit: str) -> None:
+    assert sockact("verify", "--portable", unit) == sockact("verify", unit)
+
+
+def test_verify_for_github_prints_a_workflow_command_a_finding_and_nothing_else(sockact: Sockact) -> None:
+    said = sockact("verify", "--format=github", "broken.socket", "warned.service", "noted.service", "missing.socket")
+    assert (said.status, said.err) == (1, "")
+    assert [line.partition("::")[2].partition("::")[0] for line in said.out.splitlines()] == [
+        "error file=broken.socket,line=2,col=14,endColumn=23,title=SA011",
+        "error file=missing.socket,title=SA030",
+        "notice file=noted.service,line=2,col=1,endColumn=12,title=SA008",
+        "warning file=warned.service,line=3,col=1,endColumn=10,title=SA007",
+    ]
+    assert "%0Ahint: did you mean ExecStart=?" in said.out
+
+
+def test_verify_for_github_of_good_units_prints_nothing(sockact: Sockact) -> None:
+    assert sockact("verify", "--format=github", "good.socket") == (0, "", "")
+
+
+def test_what_has_a_meaning_to_github_is_escaped(sockact: Sockact, folder: Path) -> None:
+    odd = folder / "a,b:100%\nc"
+    odd.mkdir()
+    (odd / "x.socket").write_text("[Socket]\nListenStream=@x\nBacklog=100%::\nService=good.service\n")
+    said = sockact("verify", "--format=github", f"{odd.name}/x.socket", "good.service")
+    (line,) = said.out.splitlines()
+    assert line.startswith("::warning file=a%2Cb%3A100%25%0Ac/x.socket,line=3,col=9,endColumn=15,title=SA010::")
+    assert "'100%25::'" in line
+
+
 # --- show
 
 
@@ -308,14 +367,40 @@ def described(sockact: Sockact, folder: Path) -> dict[str, Any]:
 
 
 def test_show_in_json_has_exactly_the_documented_keys(described: dict[str, Any]) -> None:
-    assert set(described) == {"unit", "file", "service", "listen", "settings"}
+    assert set(described) == {
+        *("unit", "file", "drop_ins", "service", "network_namespace"),
+        *("listen", "conditions", "settings", "origins"),
+    }
     assert (described["unit"], described["file"], described["service"]) == ("all.socket", "all.socket", "all.service")
+    assert (described["drop_ins"], described["network_namespace"], described["conditions"]) == ([], None, [])
+
+
+def test_show_lists_conditions_apart_from_the_settings(sockact: Sockact, folder: Path) -> None:
+    unit = "[Unit]\nConditionUser=|root\nAssertPathExists=/%p\n[Service]\nExecStart=/bin/cat\n[Unit]\nConditionHost=|!a\n"
+    write_units(folder, {"if.service": unit})
+    found = json.loads(sockact("show", "--json", "if.service").out)
+    assert found["conditions"] == [
+        {"text": text, "origin": {"file": "if.service", "line": line}}
+        for text, line in (("ConditionUser=|root", 2), ("ConditionHost=|!a", 7), ("AssertPathExists=/if", 3))
+    ]
+    assert [key for key in (*found["settings"], *found["origins"]) if key.startswith(("Condition", "Assert"))] == []
+    lines = sockact("show", "if.service").out.splitlines()
+    assert [line.split() for line in lines if line.startswith("if ")] == [
+        ["if", "ConditionUser=|root", "if.service:2"],
+        ["if", "ConditionHost=|!a", "if.service:7"],
+        ["if", "AssertPathExists=/if", "if.service:3"],
+    ]
 
 
 def test_show_lists_addresses_in_file_order_and_canonical_form(described: dict[str, Any]) -> None:
     wildcard = ("[::]:8080", "inet6") if Path("/proc/net/if_inet6").exists() else ("0.0.0.0:8080", "inet")
     listen = [(each["kind"], each["address"], each["family"], each["protocol"]) for each in described["listen"]]
-    assert all(set(each) == {"kind", "address", "family", "protocol"} for each in described["listen"])
+    keys = {"kind", "address", "family", "protocol", "fallback", "name", "descriptor", "origin"}
+    assert all(set(each) == keys for each in described["listen"])
+    assert [(each["descriptor"], each["origin"]["line"]) for each in described["listen"]] == [(3 + i, 5 + i) for i in range(7)]
+    assert {(each["name"], each["fallback"], each["origin"]["file"]) for each in described["listen"]} == {
+        ("all.socket", None, "all.socket")
+    }
     assert listen == [
         ("stream", *wildcard, "tcp"),
         ("stream", "[2001:db8::1]:81", "inet6", "tcp"),
@@ -381,14 +466,17 @@ def test_settings_of_a_service_in_json_are_json_values(sockact: Sockact, folder:
 
 
 @pytest.mark.parametrize(
-    ("unit", "sections"), [("good.socket", (UnitSection, SocketSection)), ("good.service", (UnitSection, ServiceSection))]
+    ("unit", "sections"),
+    [("good.socket", (UnitSection, SocketSection, SockactSection)), ("good.service", (UnitSection, ServiceSection))],
 )
-def test_every_directive_that_is_applied_is_among_the_settings_or_the_addresses(
+def test_every_directive_that_is_applied_is_among_the_settings_the_addresses_or_the_conditions(
     sockact: Sockact, unit: str, sections: Any
 ) -> None:
     settings = json.loads(sockact("show", "--json", unit).out)["settings"]
-    rows = {row.key for section in sections for field, row in section.rows() if field.name != "listen"}
-    assert rows - set(settings) <= {"TimeoutSec"}, "TimeoutSec= is the other two timeouts"
+    apart = ("listen", "conditions", "asserts")
+    rows = {row.key for section in sections for field, row in section.rows() if field.name not in apart}
+    shared = {"StandardInputData"} | ({"TimeoutSec"} if ServiceSection in sections else set())
+    assert rows - set(settings) == shared, "what another key says is said with that"
     assert set(settings) <= rows
 
 
@@ -411,20 +499,98 @@ def test_the_plan_is_there_when_asked_for_and_follows_the_order_of_the_file(sock
 
 def test_show_as_text_has_a_line_for_every_setting_and_address(sockact: Sockact, folder: Path) -> None:
     write_units(folder, {"all.socket": ALL_KINDS})
-    lines = [line.strip() for line in sockact("show", "all.socket").out.splitlines()]
+    lines = [" ".join(line.split()) for line in sockact("show", "all.socket").out.splitlines()]
     settings = json.loads(sockact("show", "--json", "all.socket").out)["settings"]
     assert [key for key in settings if not any(line.startswith(f"{key}=") for line in lines)] == []
     expected = [
-        "all.socket  (all.socket)",
-        "service  all.service",
-        "listen   datagram udp 127.0.0.1:82",
-        "listen   fifo /run/f",
-        "KeepAlive=yes",
+        "all.socket (all.socket)",
+        "service all.service",
+        "listen 5 datagram udp 127.0.0.1:82 all.socket:7",
+        "listen 8 fifo /run/f all.socket:10",
+        "KeepAlive=yes all.socket:15",
         "NoDelay=no",
         "SocketGroup=",
-        "SocketMode=0660",
+        "SocketMode=0660 all.socket:17",
     ]
     assert [line for line in expected if line not in lines] == []
+
+
+EVERYWHERE = {
+    "far.socket": """\
+[Socket]
+SocketProtocol=mptcp
+ListenStream=[::1]:8000-8001
+NetworkNamespacePath=/run/netns/blue
+FileDescriptorName=web
+NoDelay=no
+[X-Sockact]
+ProtocolFallback=tcp
+""",
+    "far.socket.d/10-more.conf": "[Socket]\nExecStartPre=/bin/one\nExecStartPre=/bin/two\nBacklog=8\nBacklog=9\n",
+    "far.socket.d/20-nothing.conf": "# nothing\n",
+}
+
+
+@pytest.fixture
+def far(folder: Path) -> None:
+    (folder / "far.socket.d").mkdir()
+    write_units(folder, EVERYWHERE)
+
+
+@pytest.mark.usefixtures("far")
+def test_show_in_json_tells_where_each_thing_was_set_and_which_files_add_to_the_unit(sockact: Sockact) -> None:
+    shown = json.loads(sockact("show", "--json", "far.socket").out)
+    drop_in = "far.socket.d/10-more.conf"
+    assert shown["drop_ins"] == [drop_in, "far.socket.d/20-nothing.conf"]
+    places = {key: [(origin["file"], origin["line"]) for origin in origins] for key, origins in shown["origins"].items()}
+    assert places == {
+        "SocketProtocol": [("far.socket", 2)],
+        "NetworkNamespacePath": [("far.socket", 4)],
+        "FileDescriptorName": [("far.socket", 5)],
+        "NoDelay": [("far.socket", 6)],
+        "ProtocolFallback": [("far.socket", 8)],
+        "ExecStartPre": [(drop_in, 2), (drop_in, 3)],
+        "Backlog": [(drop_in, 5)],
+    }
+    assert (shown["settings"]["Backlog"], shown["settings"]["ProtocolFallback"]) == (9, "tcp")
+
+
+@pytest.mark.usefixtures("far")
+def test_show_tells_what_a_socket_falls_back_to_its_descriptor_its_name_and_its_network(sockact: Sockact) -> None:
+    shown = json.loads(sockact("show", "--json", "far.socket").out)
+    assert shown["network_namespace"] == "/run/netns/blue"
+    found = [(each["address"], each["protocol"], each["fallback"], each["name"], each["descriptor"]) for each in shown["listen"]]
+    assert found == [("[::1]:8000", "mptcp", "tcp", "web", 3), ("[::1]:8001", "mptcp", "tcp", "web", 4)]
+
+
+@pytest.mark.usefixtures("far")
+def test_show_as_text_begins_with_what_was_set_and_ends_with_the_defaults(sockact: Sockact) -> None:
+    out = sockact("show", "far.socket").out
+    head, _, rest = out.partition("\nset\n")
+    given, _, defaults = rest.partition("\ndefaults\n")
+    assert [" ".join(line.split()) for line in head.splitlines()] == [
+        "far.socket (far.socket)",
+        "drop-in far.socket.d/10-more.conf",
+        "drop-in far.socket.d/20-nothing.conf",
+        "service far.service",
+        "network /run/netns/blue",
+        "listen 3 stream mptcp [::1]:8000, else tcp far.socket:3",
+        "listen 4 stream mptcp [::1]:8001, else tcp far.socket:3",
+    ]
+    assert "  NoDelay=no " in given, "set, if only to the default"
+    assert {line.partition("=")[0].strip() for line in defaults.splitlines()} & {"NoDelay", "Backlog"} == set()
+    assert "  KeepAlive=no\n" in defaults
+
+
+def test_a_private_network_is_shown_as_private(sockact: Sockact, folder: Path) -> None:
+    write_units(folder, {"p.socket": "[Socket]\nListenStream=80\nPrivateNetwork=yes\n"})
+    assert json.loads(sockact("show", "--json", "p.socket").out)["network_namespace"] == "private"
+
+
+def test_a_connection_is_always_the_first_descriptor(sockact: Sockact, folder: Path) -> None:
+    write_units(folder, {"c.socket": "[Socket]\nListenStream=@c\nListenStream=@d\nAccept=yes\n"})
+    listen = json.loads(sockact("show", "--json", "c.socket").out)["listen"]
+    assert [(each["descriptor"], each["name"]) for each in listen] == [(3, "connection"), (3, "connection")]
 
 
 def test_show_tells_errors_on_standard_error_and_prints_nothing_else(sockact: Sockact) -> None:

@@ -27,7 +27,26 @@ def as_parameters(plain: options.Start) -> dict[str, Any]:
 
 WORDS = st.one_of(
     st.sampled_from(
-        [*options.FIELDS, "web.socket", "./a.service", "", "-", "--", "-h", "--help", "--version", "-vq", "-qv", "-vx"]
+        [
+            *options.FIELDS,
+            "--exit=first",
+            "--exit=",
+            "--forward=USR1",
+            "--forward=all",
+            "--exit",
+            "--forward",
+            "web.socket",
+            "./a.service",
+            "",
+            "-",
+            "--",
+            "-h",
+            "--help",
+            "--version",
+            "-vq",
+            "-qv",
+            "-vx",
+        ]
     ),
     st.sampled_from(["--now=1", "--no", "--clean", "--verbos", "-x", "--no-now", "+v", "a=b", "-v=1", "--", "start"]),
     st.text(alphabet="-=vqnow.@/ ", max_size=6),
@@ -47,7 +66,7 @@ def test_what_the_plain_reader_reads_click_reads_the_same_and_it_reads_nothing_t
     assert plain is None or as_parameters(plain) == by_click(arguments)
 
 
-@given(st.lists(st.sampled_from([*options.FIELDS, "web.socket", "./a.service"]), max_size=6))
+@given(st.lists(st.sampled_from([*options.FIELDS, "--exit=first", "--forward=USR1", "web.socket", "./a.service"]), max_size=6))
 def test_the_plain_reader_reads_every_line_of_spelled_out_options_and_units(arguments: list[str]) -> None:
     """Else `start` would be slow without anybody noticing."""
     assert (options.read_plain(["start", *arguments]) is None) == (by_click(arguments) is None)

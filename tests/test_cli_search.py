@@ -1,4 +1,6 @@
-"""Where units are looked for: by path, by name, beside the units given, in the current directory, in SOCKACT_UNIT_PATH."""
+"""Where the commands look for units: by path, by name, beside the units given, in the current directory, in SOCKACT_UNIT_PATH.
+
+What the search itself does with links, drop-ins and masks stands in test_search."""
 
 from __future__ import annotations
 
@@ -213,3 +215,24 @@ def test_a_finding_in_a_drop_in_stands_in_the_drop_in(sockact: Sockact, folder: 
     said = sockact("verify", "a.service")
     assert said.status == 1
     assert said.err.startswith("a.service.d/x.conf:2:6: error[SA011]")
+
+
+@pytest.mark.parametrize("command", ["start", "verify", "show"])
+def test_the_folders_of_systemd_are_searched_only_if_asked_for(sockact: Sockact, command: str) -> None:
+    without, asked = sockact(command, "no-such.socket"), sockact(command, "--system-units", "no-such.socket")
+    assert without.status == asked.status == 1
+    assert "/etc/sockact, /run/sockact\n" in without.err
+    assert "/etc/sockact, /run/sockact, /etc/systemd/system, /run/systemd/system, /usr/local/lib/systemd/system" in asked.err
+
+
+def test_a_unit_has_one_name_by_whatever_name_it_was_asked_for(sockact: Sockact, folder: Path) -> None:
+    (folder / "alias.socket").symlink_to("good.socket")
+    for requests in (["alias.socket"], ["./alias.socket"], ["alias.socket", "good.socket"]):
+        said = sockact("verify", "--format=json", *requests)
+        assert json.loads(said.out) == {"diagnostics": [], "units": ["good.socket", "good.service"]}
+    assert json.loads(sockact("show", "--json", "alias.socket").out)["service"] == "good.service"
+
+
+def test_a_masked_unit_is_told_where_it_is(sockact: Sockact, folder: Path) -> None:
+    (folder / "off.service").symlink_to("/dev/null")
+    assert sockact("verify", "off.service").err.startswith("off.service: error[SA030]: off.service is masked")

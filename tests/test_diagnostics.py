@@ -7,7 +7,20 @@ import re
 
 import pytest
 
-from sockact.unit.diagnostics import CODES, ERROR, HOST, NOTE, SOURCE_WIDTH, UNIT, WARNING, Diagnostic, Span, errors, render
+from sockact.unit.diagnostics import (
+    CODES,
+    ERROR,
+    HOST,
+    NOTE,
+    PORTABLE,
+    SOURCE_WIDTH,
+    UNIT,
+    WARNING,
+    Diagnostic,
+    Span,
+    errors,
+    render,
+)
 
 
 def told(source: str, column: int, end_column: int, hint: str = "") -> list[str]:
@@ -81,7 +94,7 @@ def test_programs_get_all_there_is_and_null_for_what_there_is_not() -> None:
 def test_every_code_has_a_number_a_severity_a_scope_and_a_meaning(code: str) -> None:
     assert re.fullmatch(r"SA\d{3}", code)
     assert CODES[code].severity in (ERROR, WARNING, NOTE)
-    assert CODES[code].scope in (UNIT, HOST)
+    assert CODES[code].scope in (UNIT, HOST, PORTABLE)
     assert CODES[code].about
 
 

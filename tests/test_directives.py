@@ -19,17 +19,19 @@ from sockact.net.addresses import Listen
 from sockact.net.plan import applies, plan
 from sockact.net.protocols import PROTOCOLS, choose
 from sockact.unit.diagnostics import Diagnostic, Invalid
-from sockact.unit.directives import Field, Option, Row, Section, directive
+from sockact.unit.directives import Concern, Field, Option, Row, Section, directive
+from sockact.unit.directives.execution import ExecutionSection
 from sockact.unit.directives.service import ServiceSection
+from sockact.unit.directives.sockact import SockactSection
 from sockact.unit.directives.socket import SocketSection
 from sockact.unit.directives.unit import InstallSection, UnitSection
 from sockact.unit.load import BODIES, ServiceUnit, SocketUnit
-from tests.fakes import service_unit, socket_unit
+from tests.fakes import ours, service_unit, socket_unit
 
 DATA = Path(__file__).parent / "data"
-SECTIONS: tuple[type[Section], ...] = (UnitSection, SocketSection, ServiceSection)
+SECTIONS: tuple[type[Section], ...] = (UnitSection, SocketSection, ServiceSection, SockactSection)
 PORTS = "ListenStream=127.0.0.1:1\nListenStream=[::1]:1\n"
-NODES = "ListenDatagram=127.0.0.1:1\nListenStream=/x\nListenFIFO=/f\n"
+NODES = "ListenDatagram=127.0.0.1:1\nListenStream=/x\nListenFIFO=/f\nListenNetlink=route\nListenMessageQueue=/q\n"
 
 
 def names(file: str) -> list[dict[str, Any]]:
@@ -52,6 +54,9 @@ def vectors(column: str) -> list[Any]:
     ]
 
 
+WITHOUT_EFFECT = ("DeferTrigger", "DeferTriggerMaxSec")
+"""No unit conflicts with another here, so that nothing is ever deferred, whatever these say."""
+
 ROWS = [pytest.param(section, field, row, id=f"[{section.title}]{row.key}({field.name})") for section, field, row in rows()]
 
 
@@ -61,7 +66,8 @@ def unit_with(section: type[Section], line: str) -> tuple[SocketUnit | ServiceUn
         return service_unit(f"[Service]\nExecStart=/bin/true\n{line}\n")
     # A protocol is that of all sockets, so that it is tried on those which can speak it.
     ports = PORTS if line.startswith("SocketProtocol=") else PORTS + NODES
-    return socket_unit(f"[Unit]\n[Socket]\n{ports}[{section.title}]\n{line}\n")
+    unit, found = socket_unit(f"[Unit]\n[Socket]\n{ports}[{section.title}]\n{line}\n")
+    return unit, ours(found)
 
 
 def line_of_the_mistake(section: type[Section], line: str) -> int:
@@ -113,7 +119,55 @@ def test_a_row_has_examples_unless_nothing_is_applied_and_says_what_it_means(
 @pytest.mark.parametrize(("section", "field", "row"), ROWS)
 def test_a_row_is_read_by_somebody(section: type[Section], field: Field, row: Row) -> None:
     for_people_only = row.meaning.endswith("shown by sockact show.")
-    assert row.options or for_people_only or field.name in attributes_read(), f"nobody reads {field.name}"
+    read = row.options or for_people_only or field.name in attributes_read()
+    assert bool(read) is (row.key not in WITHOUT_EFFECT), f"nobody reads {field.name}"
+
+
+@pytest.mark.parametrize("record", [Row, Option, Concern], ids=lambda record: record.__name__)
+def test_a_column_is_read_by_somebody(record: type[Row] | type[Option] | type[Concern]) -> None:
+    """Examples and what is refused are read here."""
+    assert [column for column in record.fields if column not in columns_read()[record.__name__]] == []
+
+
+@cache
+def columns_read() -> dict[str, set[str]]:
+    """The attributes that are read of what bears the name of a row, an option or a concern."""
+    root = Path(sockact.__file__).parent
+    called = {"row": "Row", "option": "Option", "step": "Option", "concerns": "Concern"}
+    found: dict[str, set[str]] = {"Row": {"examples", "rejects"}, "Option": set(), "Concern": set()}
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                whose = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+                found[called.get(whose.removeprefix("_"), "Concern")].add(node.attr)
+    return found
+
+
+@pytest.mark.parametrize(
+    "row", [row for field, row in SocketSection.rows() if field in vars(SocketSection).values()], ids=lambda row: row.key
+)
+def test_a_row_of_socket_tells_since_when_systemd_has_it(row: Row) -> None:
+    since = {entry["name"]: entry["since"].split()[0] for entry in names("socket-directives.json")}
+    assert row.since == {**since, "NetworkNamespacePath": "242", "PrivateNetwork": "33"}[row.key]
+
+
+@pytest.mark.parametrize("row", [row for _, row in SockactSection.rows()], ids=lambda row: row.key)
+def test_a_row_of_our_own_is_nothing_that_systemd_has_had(row: Row) -> None:
+    assert row.since == ""
+    assert row.key not in {*SOCKET_KEYS, *SERVICE_KEYS}
+    assert row.key not in SocketSection.table
+
+
+def test_what_is_run_is_configured_alike_in_services_and_sockets() -> None:
+    shared = {row.key for _, row in ExecutionSection.rows()}
+    assert shared
+    for section in (ServiceSection, SocketSection):
+        assert shared <= section.table.keys()
+        assert all(row.since == "" or row.since.isdigit() for _, row in section.rows())
+    lines = "Environment=A=1\nUser=nobody\nKillSignal=SIGINT\nStandardOutput=null\n"
+    socket_section, service_section = socket_unit(lines)[0].socket, service_unit(lines)[0].service
+    for field, row in ExecutionSection.rows():
+        assert socket_section.value(field) == service_section.value(field), row.key
 
 
 @cache
@@ -129,24 +183,26 @@ def attributes_read() -> frozenset[str]:
 
 
 def options() -> list[Any]:
-    return [pytest.param(row, option, id=f"{row.key}-{option.name}") for _, _, row in rows() for option in row.options]
+    return [
+        pytest.param(section, row, option, id=f"{row.key}-{option.name}") for section, _, row in rows() for option in row.options
+    ]
 
 
-@pytest.mark.parametrize(("row", "option"), options())
-def test_every_option_has_numbers_and_reaches_some_socket(row: Row, option: Option) -> None:
+@pytest.mark.parametrize(("section", "row", "option"), options())
+def test_every_option_has_numbers_and_reaches_some_socket(section: type[Section], row: Row, option: Option) -> None:
     assert linux.number(option.level) >= 0
     assert linux.number(option.name) > 0
     if option.forced:
         assert linux.number(option.forced) > 0
     protocol = "sctp" if option.level == "IPPROTO_SCTP" else ""
     ports = f"{PORTS}SocketProtocol={protocol}\n{'' if protocol else NODES}"
-    units = [socket_unit(f"{ports}{row.key}={example}\n")[0] for example in row.examples]
+    units = [socket_unit(f"[Socket]\n{ports}[{section.title}]\n{row.key}={example}\n")[0] for example in row.examples]
     steps = [str(step) for unit in units for port in plan(unit) for step in port.steps]
     assert any(step.startswith(f"setsockopt({option.level}, {option.name}, ") for step in steps)
 
 
-@pytest.mark.parametrize(("row", "option"), options())
-def test_every_option_is_left_out_where_the_socket_does_not_have_it(row: Row, option: Option) -> None:
+@pytest.mark.parametrize(("section", "row", "option"), options())
+def test_every_option_is_left_out_where_the_socket_does_not_have_it(section: type[Section], row: Row, option: Option) -> None:
     unit, _ = socket_unit(PORTS + NODES + "ListenSequentialPacket=@y\nListenStream=vsock::1\nListenDatagram=@z\n")
     for listen in unit.socket.listen:
         protocol = choose(listen, None)
@@ -158,6 +214,8 @@ def test_every_option_is_left_out_where_the_socket_does_not_have_it(row: Row, op
             assert applies(option, listen, protocol) is (listen.address.family in (option.families or {"inet"}))
         if option.level == "IPPROTO_IPV6":
             assert applies(option, listen, protocol) is (listen.address.family == "inet6")
+        if option.level == "SOL_NETLINK":
+            assert applies(option, listen, protocol) is (listen.kind == "netlink")
 
 
 def test_an_unset_row_sets_no_option() -> None:
@@ -184,6 +242,14 @@ SOCKET_KEYS = [entry["name"] for entry in names("socket-directives.json")] + [
 ]
 SERVICE_KEYS = [entry["name"] for entry in names("service-directives.json") if "Service" in entry["sections"]]
 SYSTEMD = [(SocketSection, key) for key in SOCKET_KEYS] + [(ServiceSection, key) for key in SERVICE_KEYS]
+
+
+@pytest.mark.parametrize("key", [entry["name"] for entry in names("socket-directives.json")])
+def test_each_of_the_seventy_keys_is_a_row_or_known_with_a_reason(key: str) -> None:
+    assert len(names("socket-directives.json")) == 70
+    assert (key in SocketSection.table) is not (key in SocketSection.known)
+    if key in SocketSection.known:
+        assert SocketSection.known[key]
 
 
 def known_to(section: type[Section]) -> set[str]:
@@ -244,7 +310,7 @@ def test_a_field_that_several_rows_feed_keeps_the_order_of_the_file() -> None:
 
 
 def test_every_kind_of_address_clears_the_list_of_all() -> None:
-    for key in ("ListenStream", "ListenDatagram", "ListenSequentialPacket", "ListenFIFO"):
+    for key in [row.key for _, row in SocketSection.rows() if row.key.startswith("Listen")]:
         unit, found = socket_unit(f"ListenStream=1\nListenFIFO=/a\n{key}=\nListenStream=2")
         assert found == []
         assert [str(listen.address) for listen in unit.socket.listen] == ["[::]:2"]
@@ -258,6 +324,7 @@ def test_timeout_sec_sets_both_timeouts_and_a_later_one_wins() -> None:
 def test_defaults_may_depend_on_other_rows() -> None:
     assert socket_unit("Accept=yes")[0].socket.trigger_limit_burst == 200
     assert socket_unit("Accept=no")[0].socket.trigger_limit_burst == 20
+    assert socket_unit("Accept=yes")[0].socket.poll_limit_burst == 150
     assert socket_unit("Accept=yes\nTriggerLimitBurst=7")[0].socket.trigger_limit_burst == 7
     assert service_unit("Type=oneshot")[0].service.timeout_start == float("inf")
     assert service_unit("Type=simple")[0].service.timeout_start == 90
@@ -271,12 +338,27 @@ def test_defaults_are_those_of_systemd() -> None:
     assert (section.backlog, section.socket_mode, section.directory_mode) == (2147483647, 0o666, 0o755)
     assert (section.max_connections, section.max_connections_per_source) == (64, 0)
     assert (section.trigger_limit_interval, section.bind_ipv6_only, section.accept) == (2, "default", False)
+    assert (section.poll_limit_interval, section.poll_limit_burst, section.timeout) == (2, 15, 90)
+    assert (section.pipe_size, section.queue_messages, section.queue_message_size) == (0, 0, 0)
+    assert (section.accept_descriptors, section.writable, section.flush_pending, section.pass_to_exec) == (
+        True,
+        False,
+        False,
+        False,
+    )
+    assert (section.defer_trigger, section.defer_trigger_most) == ("no", float("inf"))
     service = service_unit("ExecStart=/x")[0]
     assert (service.service.type, service.service.restart, service.service.restart_delay) == ("simple", "no", 0.1)
     assert (service.service.timeout_stop, service.service.kill_signal, service.service.kill_mode) == (90, 15, "control-group")
     assert (service.unit.start_limit_interval, service.unit.start_limit_burst) == (10, 5)
     streams = (service.service.standard_input, service.service.standard_output, service.service.standard_error)
     assert [str(stream) for stream in streams] == ["null", "journal", "inherit"]
+
+
+def test_nothing_of_our_own_is_done_unless_asked_for() -> None:
+    own = socket_unit("ListenStream=1")[0].own
+    assert (own.option_failure, own.protocol_fallback, own.expand, own.trigger_limit_action) == ("warn", "no", False, "fail")
+    assert (own.tcp_fast_open, own.max_segment, own.user_timeout, own.linger) == (None,) * 4
 
 
 def test_settings_that_moved_to_unit_are_taken_in_service_too() -> None:
@@ -291,22 +373,22 @@ def test_a_section_is_frozen() -> None:
 
 
 def test_a_new_row_is_loaded_planned_and_shown_without_another_edit() -> None:
-    """The newcomer's test of the house plan, done by machine: one row in the table is all that TCPFastOpen= takes."""
+    """The newcomer's test of the house plan, done by machine: one row in the table is all that TCPNotSentLowat= takes."""
     from sockact.net.protocols import TCP
     from sockact.unit.values import UNSIGNED
 
     class Extended(Section, title="Socket"):
-        fast_open: int = directive("TCPFastOpen", UNSIGNED, "…", options=(Option(TCP, "TCP_FASTOPEN"),))
+        low_water: int = directive("TCPNotSentLowat", UNSIGNED, "…", options=(Option(TCP, "TCP_NOTSENT_LOWAT"),))
 
-    assert list(Extended.table) == ["TCPFastOpen"]
-    section = Extended({"fast_open": 5}, {})
+    assert list(Extended.table) == ["TCPNotSentLowat"]
+    section = Extended({"low_water": 5}, {})
     ((field, row),) = Extended.rows()
     assert section.value(field) == 5
-    assert linux.number(row.options[0].name) == socket.TCP_FASTOPEN
+    assert linux.number(row.options[0].name) == socket.TCP_NOTSENT_LOWAT
     tcp = PROTOCOLS[0]
     unit, _ = socket_unit(PORTS)
     assert all(applies(row.options[0], listen, tcp) for listen in unit.socket.listen if isinstance(listen, Listen))
 
 
 def test_every_unit_type_has_a_body_section_in_the_walk() -> None:
-    assert {section for _, section in BODIES.values()} <= set(SECTIONS)
+    assert {section for _, sections in BODIES.values() for section in sections} == set(SECTIONS)

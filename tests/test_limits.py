@@ -6,7 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockact.lifecycle.limits import CORE_DUMP, EXIT_CODE, RESTARTS, SIGNAL, SUCCESS, TIMEOUT, Exit, Window, count
+from sockact.lifecycle.limits import (
+    CONDITION,
+    CORE_DUMP,
+    EXIT_CODE,
+    RESTARTS,
+    SIGNAL,
+    SUCCESS,
+    TIMEOUT,
+    Exit,
+    Window,
+    count,
+    delay,
+    restarts,
+    result_of,
+)
+from sockact.unit.statuses import ExitStatus
 
 
 def hits(times: list[float], interval: float, burst: int) -> list[bool]:
@@ -79,10 +94,11 @@ def test_how_a_process_ended_has_a_result_and_a_status(ended: Exit, result: str,
     ("policy", "results"),
     [
         ("no", ""),
-        ("always", "success exit-code signal core-dump timeout protocol"),
+        ("always", "success exit-code signal core-dump timeout protocol watchdog resources"),
         ("on-success", "success"),
-        ("on-failure", "exit-code signal core-dump timeout protocol"),
-        ("on-abnormal", "signal core-dump timeout protocol"),
+        ("on-failure", "exit-code signal core-dump timeout protocol watchdog resources"),
+        ("on-abnormal", "signal core-dump timeout protocol watchdog resources"),
+        ("on-watchdog", "watchdog"),
         ("on-abort", "signal core-dump"),
     ],
 )
@@ -92,3 +108,74 @@ def test_a_policy_restarts_after_the_results_that_systemd_lists(policy: str, res
 
 def test_a_timeout_counts_as_a_failure() -> None:
     assert TIMEOUT in RESTARTS["on-failure"]
+
+
+THREE, KILLED = ExitStatus(code=3), ExitStatus(signal=9)
+
+
+@pytest.mark.parametrize(
+    ("ended", "listed", "of_daemon", "of_command"),
+    [
+        (Exit(), (), SUCCESS, SUCCESS),
+        (Exit(3), (), EXIT_CODE, EXIT_CODE),
+        (Exit(3), (THREE,), SUCCESS, SUCCESS),
+        (Exit(3), (KILLED,), EXIT_CODE, EXIT_CODE),
+        (Exit(signal=15), (), SUCCESS, SIGNAL),
+        (Exit(signal=13), (), SUCCESS, SIGNAL),
+        (Exit(signal=9), (), SIGNAL, SIGNAL),
+        (Exit(signal=9), (THREE, KILLED), SUCCESS, SUCCESS),
+        (Exit(signal=11, dumped=True), (), CORE_DUMP, CORE_DUMP),
+    ],
+)
+def test_the_result_of_an_end_depends_on_who_ended_and_what_is_listed(
+    ended: Exit, listed: tuple[ExitStatus, ...], of_daemon: str, of_command: str
+) -> None:
+    """A daemon that is asked to go has ended well; a command has not done its work."""
+    assert result_of(ended, success=listed, daemon=True) == of_daemon
+    assert result_of(ended, success=listed) == of_command
+    assert result_of(ended, True, listed) == SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("restart", "ended", "prevent", "force", "again"),
+    [
+        ("no", Exit(3), (), (), False),
+        ("on-failure", Exit(3), (), (), True),
+        ("on-failure", Exit(3), (KILLED,), (), True),
+        ("on-failure", Exit(3), (THREE,), (), False),
+        ("no", Exit(3), (), (THREE,), True),
+        ("always", Exit(3), (THREE,), (THREE,), False),
+        ("always", Exit(), (), (), True),
+        ("on-failure", Exit(), (), (), False),
+        ("on-success", Exit(), (), (), True),
+        ("on-success", Exit(), (ExitStatus(),), (), False),
+    ],
+)
+def test_lists_of_statuses_have_the_first_word_about_a_restart(
+    restart: str, ended: Exit, prevent: tuple[ExitStatus, ...], force: tuple[ExitStatus, ...], again: bool
+) -> None:
+    assert restarts(restart, ended.result, ended, prevent, force) is again
+
+
+def test_what_is_no_end_of_a_process_is_in_no_list() -> None:
+    assert restarts("on-failure", TIMEOUT, None, (THREE,), ())
+    assert not restarts("no", TIMEOUT, None, (), (THREE,))
+
+
+@pytest.mark.parametrize("restart", RESTARTS)
+def test_what_its_own_condition_holds_back_is_not_started_again(restart: str) -> None:
+    assert not restarts(restart, CONDITION, Exit(1), (), (ExitStatus(code=1),))
+
+
+@pytest.mark.parametrize(
+    ("first", "most", "steps", "delays"),
+    [
+        (1.0, 16.0, 4, [1, 2, 4, 8, 16, 16]),
+        (1.0, 16.0, 0, [1] * 6),
+        (1.0, float("inf"), 4, [1] * 6),
+        (0.0, 16.0, 4, [0] * 6),
+        (20.0, 16.0, 4, [20] * 6),
+    ],
+)
+def test_restarts_take_longer_each_time_up_to_a_limit(first: float, most: float, steps: int, delays: list[float]) -> None:
+    assert [delay(number, first, most, steps) for number in range(1, 7)] == pytest.approx(delays)

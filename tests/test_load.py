@@ -10,7 +10,8 @@ from sockact.unit import syntax
 from sockact.unit.diagnostics import Diagnostic
 from sockact.unit.gather import gather, service_name, template_name
 from sockact.unit.load import ServiceUnit, SocketUnit, load
-from tests.fakes import HOST, SERVICE, codes, context, found_in, gathered, service_unit, socket_unit
+from sockact.unit.verify import verify
+from tests.fakes import HOST, SERVICE, codes, context, found_in, gathered, ours, service_unit, socket_unit
 
 LISTEN = "[Socket]\nListenStream=80\n"
 
@@ -61,6 +62,22 @@ def test_the_same_section_may_come_back_later_in_the_file() -> None:
         ("Service=a.service\nService=b", "service", "a.service"),
         ("SocketProtocol=mptcp\nSocketProtocol=", "protocol", None),
         ("ListenStream=1\nListenDatagram=\n", "listen", ()),
+        ("ListenStream=1\nListenNetlink=\n", "listen", ()),
+        ("Symlinks=/a\nSymlinks='/b", "symlinks", ("/a",)),
+        ("Symlinks=/a\nSymlinks=/b c", "symlinks", ("/a",)),
+        ("Symlinks=/a\nSymlinks=/b /c", "symlinks", ("/a", "/b", "/c")),
+        ("Symlinks=/a\nSymlinks=\nSymlinks=/b", "symlinks", ("/b",)),
+        ("NetworkNamespacePath=/a\nNetworkNamespacePath=", "network_namespace", None),
+        ("BindToDevice=lo\nBindToDevice=*", "bind_to_device", None),
+        ("BindToDevice=lo\nBindToDevice=a/b", "bind_to_device", "lo"),
+        ("Priority=5\nPriority=-1", "priority", None),
+        ("IPTOS=low-delay\nIPTOS=", "ip_tos", None),
+        ("IPTOS=low-delay\nIPTOS=fast", "ip_tos", 16),
+        ("MessageQueueMaxMessages=5\nMessageQueueMaxMessages=0", "queue_messages", 5),
+        ("Timestamping=us\nTimestamping=off", "timestamping", "off"),
+        ("Timestamping=us\nTimestamping=", "timestamping", "us"),
+        ("PollLimitBurst=9\nPollLimitBurst=4294967295", "poll_limit_burst", 15),
+        ("DeferTrigger=patient\nDeferTrigger=x", "defer_trigger", "patient"),
     ],
 )
 def test_a_wrong_value_leaves_the_one_before_and_an_empty_one_resets_only_what_it_may(
@@ -166,7 +183,7 @@ def test_the_section_of_another_type_is_unknown_here() -> None:
 
 
 def test_findings_come_in_the_order_of_the_file_within_a_kind() -> None:
-    found = socket_unit("Foo=1\nBacklog=x\nListenStream=0\nAfter=x\n")[1]
+    found = socket_unit("Foo=1\nBacklog=x\nListenStream=x\nAfter=x\n")[1]
     assert [d.span.line for d in found if d.span] == [2, 3, 4, 5]
 
 
@@ -179,6 +196,123 @@ def test_specifiers_are_expanded_where_values_are_text() -> None:
 
 def test_quotes_are_no_part_of_the_grammar_of_addresses() -> None:
     assert codes(socket_unit('ListenStream="80"')[1]) == ["SA011"]
+
+
+# What is our own
+
+OWN = "[X-Sockact]\n"
+EXPANDED = f"{OWN}Expand=yes\n"
+USES = "[Socket]\nListenStream=127.0.0.1:${PORT}\nListenStream=${PATH_:-/run/%p}\n"
+
+
+def with_variables(text: str, **variables: str) -> tuple[SocketUnit, list[Diagnostic]]:
+    unit, found = load(syntax.parse(text.encode(), "f"), "web.socket", "f", context().replace(variables=variables))
+    assert isinstance(unit, SocketUnit)
+    return unit, ours(found)
+
+
+def addresses(unit: SocketUnit) -> list[str]:
+    return [str(listen.address) for listen in unit.socket.listen]
+
+
+@pytest.mark.parametrize("text", [EXPANDED + USES, USES + EXPANDED, f"{OWN}Expand=no\n{USES}{EXPANDED}"])
+def test_our_own_section_is_read_before_the_others_wherever_it_stands(text: str) -> None:
+    unit, found = with_variables(text, PORT="80")
+    assert (addresses(unit), found) == (["127.0.0.1:80", "/run/web"], [])
+    unit, found = with_variables(text, PORT="0x50", PATH_="@x")
+    assert (addresses(unit), found) == (["127.0.0.1:80", "@x"], [])
+
+
+@pytest.mark.parametrize("own", ["", OWN, f"{OWN}Expand=no\n", f"{OWN}Expand=yes\nExpand=no\n", f"{OWN}Expand=perhaps\n"])
+def test_without_expand_variables_are_text(own: str) -> None:
+    unit, found = with_variables(f"{own}[Socket]\nListenStream=/run/${{PORT}}\nListenStream=${{PORT}}\n", PORT="80")
+    assert addresses(unit) == ["/run/${PORT}"]
+    assert codes(found) == (["SA010", "SA011"] if "perhaps" in own else ["SA011"])
+
+
+def test_a_variable_that_is_not_set_is_an_error_at_its_place() -> None:
+    unit, (found,) = with_variables(EXPANDED + USES)
+    assert found.code == "SA011"
+    assert found.span is not None
+    assert (found.span.line, found.span.column, found.span.end_column) == (4, 24, 31)
+    assert "${PORT:-DEFAULT}" in found.hint
+    assert addresses(unit) == ["/run/web"], "the other line is taken"
+
+
+@pytest.mark.parametrize("line", ["SocketUser=${U}", "FileDescriptorName=${U}", "Symlinks=/${U}", "NetworkNamespacePath=/${U}"])
+def test_variables_are_put_into_addresses_only(line: str) -> None:
+    unit, _ = with_variables(f"{EXPANDED}[Socket]\nListenStream=/run/x\n{line}\n", U="root")
+    found = (unit.socket.socket_user, unit.socket.fd_name, *unit.socket.symlinks, unit.socket.network_namespace)
+    assert "${U}" in "".join(filter(None, found))
+
+
+def test_variables_of_a_unit_come_from_the_supervisor() -> None:
+    files = {"web.socket": EXPANDED + USES, "web.service": SERVICE}
+    units = gather(["web.socket"], found_in(files), HOST.replace(variables={"PORT": "8080"}))
+    assert ours(units.diagnostics) == []
+    assert addresses(units.sockets["web.socket"]) == ["127.0.0.1:8080", "/run/web"]
+
+
+def test_a_template_of_a_socket_has_variables_and_specifiers() -> None:
+    files = {"web@.socket": f"{EXPANDED}[Socket]\nListenStream=${{DIR}}/%i\n", "web@a.service": SERVICE}
+    units = gather(["web@a.socket"], found_in(files), HOST.replace(variables={"DIR": "/run"}))
+    assert addresses(units.sockets["web@a.socket"]) == ["/run/a"]
+
+
+def test_our_own_keys_have_their_defaults_and_their_mistakes_are_located() -> None:
+    unit, found = socket_unit(f"[Socket]\nListenStream=1\n{OWN}OptionFailure=fail\nProtocolFallback=udp\nLinger=5\n")
+    assert (unit.own.option_failure, unit.own.protocol_fallback) == ("fail", "no")
+    assert [(d.code, d.span and d.span.line) for d in found] == [("SA010", 5), ("SA007", 6)]
+
+
+def test_our_own_section_in_a_service_is_told_not_to_be_read() -> None:
+    unit, (found,) = service_unit(f"[Service]\nExecStart=/x\n{OWN}Expand=yes\n")
+    assert (found.code, found.severity, found.span and found.span.line) == ("SA006", "warning", 3)
+    assert "socket units only" in found.message
+    assert unit.service.exec_start[0].program == "/x"
+
+
+def test_sections_of_others_are_passed_over_in_silence() -> None:
+    assert socket_unit("[X-Other]\nAny=thing\n[Socket]\nListenStream=1\nX-Key=1\n")[1] == []
+    assert service_unit("[X-Other]\nAny=thing\n[Service]\nExecStart=/x\n")[1] == []
+
+
+def test_our_own_section_misspelt_is_one_of_others() -> None:
+    """systemd passes it over as well; [X-…] belongs to whoever knows it."""
+    assert socket_unit("[X-sockact]\nExpand=yes\n[Socket]\nListenStream=1\n")[1] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("ListenStream=80", 0),
+        ("ListenStream=0", 1),
+        ("ListenStream=80-81", 1),
+        ("ListenDatagram=127.0.0.1:0", 1),
+        ("ListenStream=80\nListenSequentialPacket=vsock::80", 1),
+        ("ListenStream=80\nSocketProtocol=tcp", 1),
+        ("ListenStream=80\nSocketProtocol=mptcp", 0),
+        ("ListenStream=80\nSocketProtocol=mptcp\nSocketProtocol=", 1),
+        ("ListenStream=0\nListenStream=\nListenStream=1-2", 2),
+    ],
+)
+def test_what_systemd_would_refuse_is_told_only_if_asked_for(line: str, told: int) -> None:
+    units = gathered({"web.socket": f"[Socket]\n{line}\n", "web.service": SERVICE})
+    assert codes(verify(units, None, portable=True)) == ["SA060"] * told
+    assert verify(units, None) == verify(units, None, portable=False) == []
+
+
+def test_variables_in_addresses_are_nothing_that_systemd_has() -> None:
+    text = f"{EXPANDED}[Socket]\nListenStream=${{NO:-80}}\nListenStream=/run/x\n"
+    (found,) = verify(gathered({"web.socket": text, "web.service": SERVICE}), None, portable=True)
+    assert (found.code, found.severity, found.scope) == ("SA060", "warning", "portable")
+    assert found.span is not None
+    assert (found.span.line, found.span.source) == (4, "ListenStream=${NO:-80}")
+
+
+def test_what_cannot_be_read_at_all_is_not_told_twice() -> None:
+    units = gathered({"web.socket": "[Socket]\nListenStream=0-5\n", "web.service": SERVICE})
+    assert codes(verify(units, None, portable=True)) == ["SA011"]
 
 
 # Units that belong together

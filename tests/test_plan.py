@@ -9,12 +9,13 @@ from sockact.net.linux import MEANINGS, meaning, number, signal_name
 from sockact.net.protocols import by_name, choose
 from sockact.unit.diagnostics import Invalid
 from sockact.unit.directives import Option
-from tests.fakes import socket_unit
+from sockact.unit.directives.socket import SocketSection
+from tests.fakes import ours, socket_unit
 
 
 def ports(text: str, name: str = "web.socket") -> tuple[plan.Port, ...]:
     unit, found = socket_unit(text, name)
-    assert found == []
+    assert ours(found) == []
     return plan.plan(unit)
 
 
@@ -119,6 +120,65 @@ setsockopt(IPPROTO_SCTP, SCTP_NODELAY, 1)
 bind(127.0.0.1:10)
 listen(2147483647)
 """
+NO_SOCKETS = """\
+# fifo /run/f
+mkdir -p /run (mode 0755)
+mkfifo(/run/f, 0600); open(/run/f, O_RDWR|O_NONBLOCK|O_NOFOLLOW|O_CLOEXEC)
+fcntl(F_SETPIPE_SZ, 65536)
+chown(/run/f, u, g)
+mkdir -p /run/links (mode 0755)
+symlink(/run/f, /run/links/a)
+mkdir -p /run (mode 0755)
+symlink(/run/f, /run/b)
+# special /dev/kmsg
+open(/dev/kmsg, O_RDWR|O_NONBLOCK|O_NOCTTY|O_NOFOLLOW|O_CLOEXEC)
+# mqueue /jobs
+mq_open(/jobs, O_RDONLY|O_CREAT|O_NONBLOCK|O_CLOEXEC, 0600, 5 messages of 1024 bytes)
+fchown(the queue, u, g)
+# netlink route 1
+socket(AF_NETLINK, SOCK_RAW|SOCK_NONBLOCK|SOCK_CLOEXEC, 0)
+setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+setsockopt(SOL_NETLINK, NETLINK_PKTINFO, 1)
+bind(route 1)
+# netlink kobject-uevent 3
+socket(AF_NETLINK, SOCK_RAW|SOCK_NONBLOCK|SOCK_CLOEXEC, 15)
+setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+setsockopt(SOL_NETLINK, NETLINK_PKTINFO, 1)
+bind(kobject-uevent 3)
+"""
+OWN = """\
+# tcp 127.0.0.1:0
+socket(AF_INET, SOCK_STREAM|SOCK_NONBLOCK|SOCK_CLOEXEC, 0) in /run/netns/blue
+setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+setsockopt(IPPROTO_TCP, TCP_FASTOPEN, 16)
+setsockopt(IPPROTO_TCP, TCP_MAXSEG, 1200)
+setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, 1500)
+setsockopt(SOL_SOCKET, SO_LINGER, (1, 5))
+bind(127.0.0.1:0)
+listen(2147483647)
+# tcp 127.0.0.1:1
+socket(AF_INET, SOCK_STREAM|SOCK_NONBLOCK|SOCK_CLOEXEC, 0) in /run/netns/blue
+setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+setsockopt(IPPROTO_TCP, TCP_FASTOPEN, 16)
+setsockopt(IPPROTO_TCP, TCP_MAXSEG, 1200)
+setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, 1500)
+setsockopt(SOL_SOCKET, SO_LINGER, (1, 5))
+bind(127.0.0.1:1)
+listen(2147483647)
+# tcp 127.0.0.1:2
+socket(AF_INET, SOCK_STREAM|SOCK_NONBLOCK|SOCK_CLOEXEC, 0) in /run/netns/blue
+setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+setsockopt(IPPROTO_TCP, TCP_FASTOPEN, 16)
+setsockopt(IPPROTO_TCP, TCP_MAXSEG, 1200)
+setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, 1500)
+setsockopt(SOL_SOCKET, SO_LINGER, (1, 5))
+bind(127.0.0.1:2)
+listen(2147483647)
+# unix datagram @d
+socket(AF_UNIX, SOCK_DGRAM|SOCK_NONBLOCK|SOCK_CLOEXEC, 0) in /run/netns/blue
+setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+bind(@d)
+"""
 
 
 @pytest.mark.parametrize(
@@ -145,8 +205,19 @@ listen(2147483647)
             "ListenStream=127.0.0.1:9\nListenSequentialPacket=127.0.0.1:10\nSocketProtocol=sctp\nNoDelay=yes\nKeepAliveProbes=3\n",
             SCTP,
         ),
+        (
+            "ListenFIFO=/run/f\nListenSpecial=/dev/kmsg\nListenMessageQueue=/jobs\nListenNetlink=route 1\n"
+            "ListenNetlink=kobject-uevent 3\nSocketMode=0600\nSocketUser=u\nSocketGroup=g\nPipeSize=64K\nWritable=yes\n"
+            "MessageQueueMaxMessages=5\nMessageQueueMessageSize=1K\nPassPacketInfo=yes\nSymlinks=/run/links/a /run/b\n",
+            NO_SOCKETS,
+        ),
+        (
+            "[X-Sockact]\nTCPFastOpen=16\nMaxSegment=1200\nUserTimeoutSec=1500ms\nLingerSec=5\n[Socket]\n"
+            "ListenStream=127.0.0.1:0\nListenStream=127.0.0.1:1-2\nListenDatagram=@d\nNetworkNamespacePath=/run/netns/blue\n",
+            OWN,
+        ),
     ],
-    ids=["plain", "mptcp with everything", "files", "others", "sctp"],
+    ids=["plain", "mptcp with everything", "files", "others", "sctp", "no sockets", "what systemd has not"],
 )
 def test_the_steps_of_a_unit_are_exactly_these(text: str, expected: str) -> None:
     assert steps(text) == expected.splitlines()
@@ -213,6 +284,123 @@ def test_only_nodes_in_the_file_system_have_a_mode_an_owner_and_parents() -> Non
         assert [step.mode for step in port.steps if isinstance(step, plan.Bind)] == [None]
 
 
+@pytest.mark.parametrize("line", ["MessageQueueMaxMessages=5", "MessageQueueMessageSize=1K", ""])
+def test_sizes_of_a_queue_are_set_together_or_left_to_the_kernel(line: str) -> None:
+    (port,) = ports(f"ListenMessageQueue=/q\n{line}\n")
+    assert port.steps == (plan.OpenQueue("/q", 0o666, 0, 0),)
+
+
+def test_a_special_file_is_neither_made_nor_given_to_anybody_nor_linked() -> None:
+    (port,) = ports("ListenSpecial=/dev/kmsg\nSocketUser=u\nSymlinks=/run/l\nPipeSize=4K\n")
+    assert port.steps == (plan.OpenSpecial("/dev/kmsg", False),)
+    assert port.node is None
+
+
+def test_links_are_made_last_when_what_they_lead_to_is_ready() -> None:
+    (port,) = ports("ListenStream=/run/s\nSymlinks=/run/l\nSymlinks=/run/m\nRemoveOnStop=yes\n")
+    links = [step for step in port.steps if isinstance(step, plan.MakeLink)]
+    assert links == [plan.MakeLink("/run/s", "/run/l", True), plan.MakeLink("/run/s", "/run/m", True)]
+    assert list(map(type, port.steps[-5:])) == [
+        plan.StartListening,
+        *(plan.MakeParents, plan.MakeLink),
+        *(plan.MakeParents, plan.MakeLink),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "network", "shown"),
+    [
+        ("", "", ""),
+        ("NetworkNamespacePath=/run/netns/x\n", "/run/netns/x", " in /run/netns/x"),
+        ("PrivateNetwork=yes\n", plan.PRIVATE, " in PrivateNetwork"),
+        ("PrivateNetwork=no\nNetworkNamespacePath=/x\n", "/x", " in /x"),
+    ],
+)
+def test_a_socket_is_opened_in_the_network_namespace_of_its_unit(lines: str, network: str, shown: str) -> None:
+    unit, _ = socket_unit(f"ListenStream=1\nListenFIFO=/f\n{lines}")
+    assert plan.network(unit) == network
+    tcp, fifo = plan.plan(unit)
+    assert str(tcp.steps[0]).endswith(f", 0){shown}")
+    assert not any(isinstance(step, plan.OpenSocket) for step in fifo.steps)
+
+
+FALLBACK = "[X-Sockact]\nProtocolFallback=tcp\n[Socket]\n"
+
+
+def test_a_port_may_fall_back_to_tcp_with_the_options_of_tcp() -> None:
+    (port,) = ports(f"{FALLBACK}ListenStream=127.0.0.1:1\nSocketProtocol=mptcp\nIPTTL=5\nNoDelay=yes\n")
+    other = port.fallback
+    assert other is not None
+    assert (str(port), str(other), other.fallback) == ("mptcp 127.0.0.1:1", "tcp 127.0.0.1:1", None)
+    assert (other.listen, other.fd_name) == (port.listen, port.fd_name)
+    sockets = [step.protocol for found in (port, other) for step in found.steps if isinstance(step, plan.OpenSocket)]
+    assert sockets == [262, 6]
+    names = [[step.name for step in found.steps if isinstance(step, plan.SetOption)] for found in (port, other)]
+    assert [name for name in names[1] if name not in names[0]] == ["IP_TTL"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "ListenStream=1\n",
+        "ListenStream=1\nSocketProtocol=tcp\n",
+        "ListenStream=/x\n",
+        "ListenStream=vsock::1\n",
+        "ListenDatagram=1\nSocketProtocol=udplite\n",
+        "ListenSequentialPacket=1\nSocketProtocol=sctp\n",
+        "ListenFIFO=/f\nListenDatagram=@x\nListenNetlink=route\nListenMessageQueue=/q\n",
+    ],
+)
+def test_what_tcp_cannot_stand_in_for_has_no_fallback(lines: str) -> None:
+    assert all(port.fallback is None for port in ports(FALLBACK + lines))
+
+
+def test_without_being_asked_for_there_is_no_fallback() -> None:
+    assert ports("ListenStream=1\nSocketProtocol=mptcp\n")[0].fallback is None
+
+
+@pytest.mark.parametrize(("line", "fatal"), [("", {"SO_REUSEADDR", "IPV6_V6ONLY"}), ("OptionFailure=fail", None)])
+def test_options_are_fatal_where_the_socket_would_be_another_one_or_all_if_asked_for(line: str, fatal: set[str] | None) -> None:
+    (port,) = ports(f"[X-Sockact]\n{line}\n[Socket]\nListenStream=1\nNoDelay=yes\nReceiveBuffer=1K\nBindIPv6Only=both\n")
+    options = [step for step in port.steps if isinstance(step, plan.SetOption)]
+    assert len(options) == 4
+    assert {option.name for option in options if option.fatal} == (fatal or {option.name for option in options})
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ("LingerSec=0", "SO_LINGER", (1, 0)),
+        ("LingerSec=5", "SO_LINGER", (1, 5)),
+        ("LingerSec=infinity", "SO_LINGER", None),
+        ("UserTimeoutSec=30s", "TCP_USER_TIMEOUT", 30000),
+        ("UserTimeoutSec=0", "TCP_USER_TIMEOUT", 0),
+        ("UserTimeoutSec=infinity", "TCP_USER_TIMEOUT", None),
+        ("TCPFastOpen=0", "TCP_FASTOPEN", None),
+        ("MaxSegment=0", "TCP_MAXSEG", None),
+    ],
+)
+def test_values_of_our_own_options_are_in_the_form_of_the_kernel(line: str, name: str, value: object) -> None:
+    (port,) = ports(f"[X-Sockact]\n{line}\n[Socket]\nListenStream=127.0.0.1:1\n")
+    found = [step.value for step in port.steps if isinstance(step, plan.SetOption) and step.name == name]
+    assert found == ([] if value is None else [value])
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("500ms", 1), ("1.5s", 2), ("2", 2), ("1ms", 1)])
+def test_to_linger_for_a_part_of_a_second_is_not_to_reset_the_connection(text: str, seconds: int) -> None:
+    (port,) = ports(f"[X-Sockact]\nLingerSec={text}\n[Socket]\nListenStream=127.0.0.1:1\n")
+    assert [step.value for step in port.steps if isinstance(step, plan.SetOption) and step.name == "SO_LINGER"] == [(1, seconds)]
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [("KeepAliveIntervalSec=1.5", "TCP_KEEPINTVL", 1), ("DeferAcceptSec=2900ms", "TCP_DEFER_ACCEPT", 2)],
+)
+def test_parts_of_seconds_are_left_away_as_systemd_does(line: str, name: str, value: int) -> None:
+    (port,) = ports(f"ListenStream=127.0.0.1:1\n{line}\n")
+    assert [step.value for step in port.steps if isinstance(step, plan.SetOption) and step.name == name] == [value]
+
+
 def test_connections_are_accepted_from_streams_and_from_packets_that_have_them() -> None:
     text = "ListenStream=1\nListenStream=@x\nListenStream=vsock::1\nListenSequentialPacket=@y\nListenSequentialPacket=vsock::2\n"
     assert all(plan.accepts(port.listen) for port in ports(text))
@@ -254,6 +442,25 @@ def test_an_option_exists_where_protocol_family_and_kind_have_it(option: Option,
     assert applied(option, text) is expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ListenStream=1.2.3.4:1", True),
+        ("ListenStream=1.2.3.4:1\nSocketProtocol=mptcp", True),
+        ("ListenStream=1.2.3.4:1\nSocketProtocol=sctp", False),
+        ("ListenStream=@x", False),
+        ("ListenDatagram=1.2.3.4:1", False),
+    ],
+)
+def test_only_tcp_keeps_connections_alive(text: str, expected: bool) -> None:
+    """SCTP has heartbeats of its own; the kernel takes SO_KEEPALIVE there, and nothing comes of it (net/sctp/socket.c)."""
+    (option,) = [option for _, row in SocketSection.rows() if row.key == "KeepAlive" for option in row.options]
+    unit, _ = socket_unit(text)
+    (port,) = plan.plan(unit)
+    assert port.protocol is not None
+    assert plan.applies(option, port.listen, port.protocol) is expected
+
+
 def test_an_option_that_a_protocol_lacks_is_left_out() -> None:
     option = Option("IPPROTO_IP", "IP_TTL")
     assert applied(option, "ListenStream=1.2.3.4:1")
@@ -282,13 +489,58 @@ def test_an_option_that_a_protocol_lacks_is_left_out() -> None:
         ("ListenStream=@x", "ListenStream=/x", False),
         ("ListenStream=vsock::1", "ListenSequentialPacket=vsock::1", True),
         ("ListenStream=vsock::1", "ListenStream=vsock:3:1", False),
+        ("ListenMessageQueue=/q", "ListenMessageQueue=/q", True),
+        ("ListenMessageQueue=/q", "ListenMessageQueue=/r", False),
+        ("ListenMessageQueue=/q", "ListenFIFO=/q", False),
+        ("ListenStream=/x", "ListenSpecial=/x", False),
         ("ListenStream=[fe80::1]:1%%a", "ListenStream=[fe80::1]:1%%b", False),
     ],
 )
 def test_two_sockets_are_the_same_when_the_kernel_would_not_bind_both(left: str, right: str, same: bool) -> None:
-    (first,), (second,) = ports(left), ports(right)
-    found = plan.identity(first.listen, first.protocol) == plan.identity(second.listen, second.protocol)
-    assert found is same
+    assert (identity(left) == identity(right)) is same
+
+
+def identity(text: str, name: str = "web.socket") -> object:
+    unit, _ = socket_unit(text, name)
+    (port,) = plan.plan(unit)
+    return plan.identity(unit, port.listen, port.protocol)
+
+
+@pytest.mark.parametrize(
+    "text", ["ListenStream=0", "ListenDatagram=127.0.0.1:0", "ListenSpecial=/dev/kmsg", "ListenNetlink=route 1"]
+)
+def test_of_some_there_may_be_several(text: str) -> None:
+    assert identity(text) is None
+
+
+BLUE, GREEN, PRIVATE = "NetworkNamespacePath=/blue", "NetworkNamespacePath=/green", "PrivateNetwork=yes"
+
+
+@pytest.mark.parametrize(
+    ("listen", "left", "right", "same"),
+    [
+        ("ListenStream=80", BLUE, BLUE, True),
+        ("ListenStream=80", BLUE, GREEN, False),
+        ("ListenStream=80", BLUE, "", False),
+        ("ListenStream=80", PRIVATE, PRIVATE, False),
+        ("ListenStream=@x", BLUE, "", False),
+        ("ListenStream=/x", BLUE, "", True),
+        ("ListenFIFO=/x", PRIVATE, PRIVATE, True),
+        ("ListenMessageQueue=/q", BLUE, "", True),
+        ("ListenMessageQueue=/q", PRIVATE, PRIVATE, True),
+        ("ListenStream=vsock::80", BLUE, "", True),
+    ],
+)
+def test_a_network_namespace_has_ports_and_names_of_its_own_but_neither_files_nor_queues_nor_vsocks(
+    listen: str, left: str, right: str, same: bool
+) -> None:
+    found = [identity(f"{listen}\n{line}\n", name) for line, name in ((left, "a.socket"), (right, "b.socket"))]
+    assert (found[0] == found[1]) is same
+
+
+def test_two_sockets_of_one_unit_share_its_private_network() -> None:
+    text = "ListenStream=80\nPrivateNetwork=yes\n"
+    assert identity(text) == identity(text)
 
 
 # What an errno means

@@ -7,10 +7,11 @@ from itertools import product
 import pytest
 
 from sockact.net import linux, plan
-from sockact.net.addresses import FIFO, Listen, parse_path
-from sockact.net.protocols import CARRIES, DIRECTIVES, NAMES, PROTOCOLS, SPOKEN_OVER, Protocol, by_name, by_number, choose
-from sockact.unit.diagnostics import Diagnostic, Invalid, render
-from tests.fakes import SERVICE, findings, socket_unit
+from sockact.net.addresses import FAMILIES, KINDS
+from sockact.net.protocols import NAMES, PROTOCOLS, Protocol, by_name, by_number, choose
+from sockact.unit.diagnostics import Diagnostic, render
+from sockact.unit.verify import verify
+from tests.fakes import SERVICE, codes, findings, gathered, ours, socket_unit
 
 LINES = {
     "stream inet": "ListenStream=127.0.0.1:80",
@@ -27,6 +28,9 @@ LINES = {
     "seqpacket unix": "ListenSequentialPacket=@x",
     "seqpacket vsock": "ListenSequentialPacket=vsock::80",
     "fifo": "ListenFIFO=/run/f",
+    "special": "ListenSpecial=/dev/kmsg",
+    "mqueue": "ListenMessageQueue=/jobs",
+    "netlink": "ListenNetlink=route 1",
 }
 FITS = {
     "tcp": {"stream inet", "stream inet6"},
@@ -40,6 +44,7 @@ UNASKED = {
     **dict.fromkeys(("datagram inet", "datagram inet6"), "udp"),
     **dict.fromkeys(("stream unix", "stream abstract", "datagram unix", "seqpacket unix"), "unix"),
     **dict.fromkeys(("stream vsock", "datagram vsock", "seqpacket vsock"), "vsock"),
+    "netlink": "netlink",
 }
 
 
@@ -93,7 +98,7 @@ def test_an_unknown_protocol_is_a_load_error_that_names_those_there_are(protocol
 )
 def test_a_protocol_is_named_in_any_case_or_numbered_in_any_radix(written: str, name: str) -> None:
     unit, found = socket_unit(f"ListenStream=80\nSocketProtocol={written}\n")
-    assert (unit.socket.protocol, found) == (by_name(name), [])
+    assert (unit.socket.protocol, ours(found)) == (by_name(name), [])
 
 
 @pytest.mark.parametrize(
@@ -109,7 +114,7 @@ def test_a_protocol_is_named_in_any_case_or_numbered_in_any_radix(written: str, 
 )
 def test_a_later_assignment_or_an_empty_one_resets_the_protocol(lines: list[str], number: int) -> None:
     unit, found = socket_unit("ListenStream=80\n" + "\n".join(lines))
-    assert found == []
+    assert ours(found) == []
     (port,) = plan.plan(unit)
     (opening,) = [step for step in port.steps if isinstance(step, plan.OpenSocket)]
     assert opening.protocol == number
@@ -133,23 +138,50 @@ def test_sequential_packets_over_ip_without_sctp_are_an_error_at_the_socket() ->
 @pytest.mark.parametrize(("where", "name"), UNASKED.items())
 def test_where_nothing_is_asked_for_the_kernel_chooses(where: str, name: str) -> None:
     unit, found = socket_unit(LINES[where])
-    assert found == []
+    assert ours(found) == []
     protocol = choose(unit.socket.listen[0], None)
     assert isinstance(protocol, Protocol)
     assert protocol.name == name
 
 
-def test_a_fifo_speaks_no_protocol() -> None:
-    path = parse_path("/run/f")
-    assert not isinstance(path, Invalid)
-    assert choose(Listen(FIFO, path), None) is None
+@pytest.mark.parametrize("where", ["fifo", "special", "mqueue"])
+def test_what_is_no_socket_speaks_no_protocol(where: str) -> None:
+    unit, _ = socket_unit(LINES[where])
+    assert choose(unit.socket.listen[0], None) is None
+
+
+@pytest.mark.parametrize(("line", "noun"), [("fifo", "FIFO"), ("special", "special file"), ("mqueue", "message queue")])
+def test_a_protocol_for_what_is_no_socket_is_told_by_what_it_is(line: str, noun: str) -> None:
+    (diagnostic,) = verified(LINES[line], "mptcp")
+    assert f"a {noun} speaks no protocol" in diagnostic.message
+
+
+def test_a_protocol_for_netlink_is_told_to_be_carried_by_no_netlink_socket() -> None:
+    (diagnostic,) = verified(LINES["netlink"], "udp")
+    assert "a netlink socket does not carry UDP" in diagnostic.message
+
+
+@pytest.mark.parametrize(
+    ("value", "refused"),
+    [
+        *(("mptcp", False), ("MPTCP", False), ("262", False), ("sctp", False), ("132", False), ("udplite", False)),
+        *(("tcp", True), ("6", True), ("TCP", True), ("udp", True), ("", True)),
+    ],
+)
+def test_a_protocol_that_systemd_would_refuse_is_told_with_portable(value: str, refused: bool) -> None:
+    kind = "ListenDatagram" if value.startswith("udp") else "ListenStream"
+    text = f"[Socket]\n{kind}=127.0.0.1:80\nSocketProtocol={value}\n"
+    units = gathered({"web.socket": text, "web.service": SERVICE})
+    assert codes(verify(units, None, portable=True)) == (["SA060"] if refused else [])
+    assert verify(units, None) == []
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
 def test_every_protocol_exists_for_some_socket_and_is_found_by_name_and_number(protocol: Protocol) -> None:
-    assert protocol.kinds <= set(CARRIES)
-    assert protocol.kinds <= set(DIRECTIVES)
-    assert protocol.families <= set(SPOKEN_OVER)
+    assert protocol.kinds
+    assert protocol.families
+    assert protocol.kinds <= {kind.name for kind in KINDS.values() if kind.constant}
+    assert protocol.families <= {family.family for family in FAMILIES}
     if protocol.selectable:
         assert by_name(protocol.name.upper()) == by_number(protocol.number) == protocol
         assert linux.number(f"IPPROTO_{protocol.name.upper()}") == protocol.number

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sockact.runtime.host import here
 from sockact.unit.diagnostics import Invalid
-from sockact.unit.specifiers import expand, split_name, unescape_name, unit_facts
+from sockact.unit.specifiers import expand, split_name, substitute, unescape_name, unit_facts
 from tests.fakes import context
 
 FACTS = unit_facts("foo-bar@a-b\\x2dc.service", "/etc/units/foo-bar@.service")
@@ -125,3 +125,70 @@ def test_any_text_is_expanded_or_its_wrong_specifier_pointed_at(text: str) -> No
     if isinstance(expanded, Invalid):
         assert text[expanded.start] == "%"
         assert text[expanded.start + 1] not in "np%"
+
+
+# Variables of the supervisor
+
+VARIABLES = {"A": "1", "B_2": "two words", "EMPTY": "", "NESTED": "${A}"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ""),
+        ("plain $A $ {A} }", "plain $A $ {A} }"),
+        ("${A}", "1"),
+        ("<${A}${B_2}>", "<1two words>"),
+        ("${EMPTY}", ""),
+        ("${EMPTY:-x}", "x"),
+        ("${A:-x}", "1"),
+        ("${NO:-}", ""),
+        ("${NO:-a:-b}", "a:-b"),
+        ("${NO:-[::1]:80}", "[::1]:80"),
+        ("$${A}", "$1"),
+        ("${NESTED}", "${A}"),
+        ("${A}}", "1}"),
+    ],
+)
+def test_variables_are_put_in_as_a_shell_would(text: str, expected: str) -> None:
+    assert substitute(text, VARIABLES) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("${NO}", "${NO}"),
+        ("x${A}${NO}y", "${NO}"),
+        ("${", "${"),
+        ("x${A", "${A"),
+        ("${}", "${}"),
+        ("${:-x}", "${:-x}"),
+        ("${A B}", "${A B}"),
+        ("${é}", "${é}"),
+        ("${A-x}", "${A-x}"),
+        ("${A:x}", "${A:x}"),
+        ("ä${NO}", "${NO}"),
+    ],
+)
+def test_a_variable_that_is_not_set_or_none_is_pointed_at_with_what_to_write(text: str, part: str) -> None:
+    invalid = substitute(text, VARIABLES)
+    assert isinstance(invalid, Invalid)
+    assert text[invalid.start : invalid.end] == part
+    assert ":-DEFAULT}" in invalid.hint
+
+
+def test_variables_come_after_specifiers_and_only_where_the_unit_wants_them() -> None:
+    with_variables = context("web.socket").replace(variables={"web": "x", "P": "%p"})
+    assert with_variables.substitute("${%p}-${P}") == "x-%p"
+    assert with_variables.replace(variables=None).substitute("${%p}") == "${web}"
+    assert isinstance(with_variables.substitute("%Z${P}"), Invalid)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("${}:-AB_ x", max_size=16))
+def test_any_text_with_variables_is_text_or_its_wrong_variable_pointed_at(text: str) -> None:
+    found = substitute(text, VARIABLES)
+    if isinstance(found, Invalid):
+        assert text[found.start :].startswith("${")
+    elif "${" not in text:
+        assert found == text

@@ -1,4 +1,4 @@
-"""Value types: booleans, numbers, times, sizes, modes, names, commands, environments, streams."""
+"""Value types: booleans, numbers, times, sizes, modes, words, names."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockact.net import protocols
 from sockact.unit import values
 from sockact.unit.diagnostics import Invalid
-from sockact.unit.directives.service import INPUTS, OUTPUTS
-from sockact.unit.values import RESET, Kind, MaybePath, Stream
+from sockact.unit.values import RESET, Kind
 from tests.fakes import context
+
+LONG = ("9" * 5000, "0x" + "f" * 5000, "9" * 5000 + "s", "9." * 2500, "-" * 5000, "a." * 2000)
 
 
 def read(kind: Kind, text: str) -> Any:
@@ -74,6 +74,42 @@ def test_what_c_does_not_read_as_an_unsigned_number_is_refused(text: str) -> Non
 @pytest.mark.parametrize("text", ["0o0o17", "0x0x10", "0b0b1", "0O0o7", "-0x0x1"])
 def test_a_radix_is_named_once(text: str) -> None:
     refused(values.UNSIGNED, text)
+
+
+@pytest.mark.parametrize(("text", "count"), [("1", 1), ("0x10", 16), ("9223372036854775807", (1 << 63) - 1)])
+def test_a_count_begins_with_one(text: str, count: int) -> None:
+    assert read(values.COUNT, text) == count
+    for wrong in ("0", "-1", "", "9223372036854775808"):
+        refused(values.COUNT, wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("5", 5), ("0x10", 16), ("0", 0), ("-1", RESET), ("-2147483648", RESET), ("2147483647", 2147483647)],
+)
+def test_a_negative_setting_leaves_it_to_the_kernel(text: str, value: object) -> None:
+    assert read(values.UNSET_OR_INTEGER, text) == value
+
+
+@pytest.mark.parametrize("text", ["", "x", "2147483648", "-2147483649", "1.5"])
+def test_what_is_no_integer_is_no_setting(text: str) -> None:
+    refused(values.UNSET_OR_INTEGER, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("low-delay", 16), ("throughput", 8), ("reliability", 4), ("low-cost", 2), ("0", 0), ("255", 255), ("0x1c", 28)),
+        ("", RESET),
+    ],
+)
+def test_a_type_of_service_has_a_name_or_a_number(text: str, value: object) -> None:
+    assert read(values.TYPE_OF_SERVICE, text) == value
+
+
+@pytest.mark.parametrize("text", ["256", "-1", "fast", "LOW-DELAY", "low delay"])
+def test_what_does_not_fit_into_the_header_is_no_type_of_service(text: str) -> None:
+    refused(values.TYPE_OF_SERVICE, text)
 
 
 def test_an_integer_has_a_sign_and_thirty_two_bits() -> None:
@@ -222,6 +258,16 @@ def test_names_of_descriptors_are_printable_ascii_without_colons() -> None:
         refused(values.FD_NAME, text)
 
 
+@pytest.mark.parametrize(("text", "name"), [("eth0", "eth0"), ("%p0", "web0"), ("x" * 15, "x" * 15), ("*", RESET), ("", RESET)])
+def test_an_interface_has_a_name_and_a_star_is_any(text: str, name: object) -> None:
+    assert read(values.INTERFACE, text) == name
+
+
+@pytest.mark.parametrize("text", ["x" * 16, "a/b", "a:b", "a b", "42", ".", "..", "%Z"])
+def test_what_names_no_interface_is_refused(text: str) -> None:
+    refused(values.INTERFACE, text)
+
+
 @pytest.mark.parametrize("text", ["nobody", "www-data", "_apt", "0", "4294967294", "user.name", "%u", "sys$"])
 def test_accounts_are_names_or_ids(text: str) -> None:
     assert isinstance(read(values.ACCOUNT, text), str)
@@ -272,195 +318,9 @@ def test_a_choice_takes_its_words_and_tells_why_others_are_not_applied() -> None
     refused(kind, "")
 
 
-# Protocols (which of them fit where is told by test_protocols)
-
-
-@pytest.mark.parametrize("text", ["mptcp", "MPTCP", "mPtCp", "262", "0x106", "0406"])
-def test_a_protocol_has_a_name_in_any_case_and_a_number_in_any_radix(text: str) -> None:
-    assert read(values.PROTOCOL, text) == protocols.by_name("mptcp")
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [("tcp", "tcp"), ("6", "tcp"), ("ScTp", "sctp"), ("132", "sctp"), ("UDPLITE", "udplite"), ("136", "udplite")],
-)
-def test_each_protocol_of_the_reference_and_tcp_are_known(text: str, name: str) -> None:
-    assert read(values.PROTOCOL, text).name == name
-
-
-@pytest.mark.parametrize("text", ["quic", "mptcp,sctp", "mptcp sctp", "-1", "0", "ip", "dccp", "unix", "vsock", "262.0", "99999"])
-def test_an_unknown_protocol_is_refused_and_the_known_ones_are_named(text: str) -> None:
-    assert "mptcp" in refused(values.PROTOCOL, text).hint
-
-
-def test_an_empty_protocol_is_a_reset() -> None:
-    assert read(values.PROTOCOL, "") is RESET
-
-
-# Commands
-
-
-def command(text: str) -> values.Command:
-    (found,) = read(values.COMMANDS, text)
-    assert isinstance(found, values.Command)
-    return found
-
-
-def test_a_command_is_a_program_and_its_arguments() -> None:
-    found = command("""/bin/sh -c 'echo "$A"' x\\x41""")
-    assert (found.program, found.argv0) == ("/bin/sh", "/bin/sh")
-    assert found.arguments == ("-c", 'echo "$A"', "xA")
-    assert found.prefixes == ""
-
-
-@pytest.mark.parametrize("prefixes", ["-", ":", "+", "!", "!!", "-:", ":-+", "-!!"])
-def test_prefixes_stand_before_the_program_in_any_order(prefixes: str) -> None:
-    found = command(f"{prefixes}/bin/x y")
-    assert (found.program, found.argv0, found.prefixes, found.arguments) == ("/bin/x", "/bin/x", prefixes, ("y",))
-
-
-def test_an_at_sign_makes_the_next_word_argv_0() -> None:
-    found = command("-@/bin/busybox httpd -i")
-    assert (found.program, found.argv0, found.arguments, found.prefixes) == ("/bin/busybox", "httpd", ("-i",), "-@")
-
-
-def test_a_program_without_a_slash_is_left_to_path() -> None:
-    assert command("python3 -V").program == "python3"
-
-
-def test_a_semicolon_of_its_own_divides_commands_and_an_escaped_or_quoted_one_does_not() -> None:
-    found = read(values.COMMANDS, r"/bin/a x ; -/bin/b \; y ';' z;w ;")
-    assert [(c.program, c.arguments) for c in found] == [("/bin/a", ("x",)), ("/bin/b", (";", "y", ";", "z;w"))]
-
-
-def test_specifiers_are_expanded_in_every_word_after_the_words_are_divided() -> None:
-    found = values.COMMANDS.read("/bin/%p '%n x' 100%%", context("a@b c.service"))
-    assert (found[0].program, found[0].arguments) == ("/bin/a", ("a@b c.service x", "100%"))
-
-
-def test_a_command_shows_what_was_written_and_knows_where() -> None:
-    found = read(values.COMMANDS, "-/bin/a 'x y' ; /bin/b")
-    assert [(c.source, c.start) for c in found] == [("-/bin/a 'x y'", 0), ("/bin/b", 16)]
-    assert values.COMMANDS.show(found) == ["-/bin/a 'x y'", "/bin/b"]
-
-
-def test_an_empty_command_line_is_a_reset() -> None:
-    assert read(values.COMMANDS, "") is RESET
-
-
-def test_a_semicolon_alone_adds_no_command_and_forgets_none() -> None:
-    assert read(values.COMMANDS, ";") == ()
-
-
-@pytest.mark.parametrize(
-    ("text", "start", "end"),
-    [
-        ("bin/x", 0, 5),
-        ("./x", 0, 3),
-        ("-bin/x y", 0, 6),
-        ("@/bin/x", 0, 7),
-        ("-", 0, 1),
-        ("/bin/", 0, 5),
-        ("/bin/a ; b/c", 9, 12),
-        ("/bin/a 'x", 7, 8),
-        ("/bin/a %Z", 7, 9),
-        ("/bin/a ; @/bin/b ; c", 9, 16),
-        ('""', 0, 2),
-    ],
-)
-def test_a_broken_command_is_pointed_at(text: str, start: int, end: int) -> None:
-    invalid = refused(values.COMMANDS, text)
-    assert (invalid.start, invalid.end) == (start, end)
-
-
-# Environments, files, streams
-
-
-def test_an_environment_is_a_list_of_assignments_quoted_as_needed() -> None:
-    found = read(values.ENVIRONMENT, """A=1 "B=two words" 'C=x=y' D= E=%p _f9="q r" """)
-    assert found == (("A", "1"), ("B", "two words"), ("C", "x=y"), ("D", ""), ("E", "web"), ("_f9", "q r"))
-    assert values.ENVIRONMENT.show(found)[1] == "B=two words"
-    assert read(values.ENVIRONMENT, "") is RESET
-
-
-@pytest.mark.parametrize(
-    ("text", "word"), [("A=1 B C=3", "B"), ("A=1 1B=x C=3", "1B=x"), ("A=1 =x C=3", "=x"), ("A=1 é=x C=3", "é=x")]
-)
-def test_what_is_no_assignment_is_pointed_at_and_the_others_stand(text: str, word: str) -> None:
-    invalid = refused(values.ENVIRONMENT, text)
-    assert text[invalid.start : invalid.end] == word
-    assert invalid.kept == (("A", "1"), ("C", "3"))
-
-
-def test_an_environment_with_an_open_quote_says_nothing_else() -> None:
-    assert refused(values.ENVIRONMENT, "A=1 'B=2").kept is None
-
-
-@pytest.mark.parametrize(
-    ("text", "path", "optional"),
-    [("/etc/default/x", "/etc/default/x", False), ("-/etc/x", "/etc/x", True), ("%t/x y", "/run/x y", False)],
-)
-def test_an_environment_file_is_absolute_and_may_be_allowed_to_miss(text: str, path: str, optional: bool) -> None:
-    assert read(values.ENVIRONMENT_FILE, text) == (MaybePath(path, optional),)
-
-
-@pytest.mark.parametrize("text", ["etc/x", "-etc", "~", "/a/../b", '"/etc/x"'])
-def test_an_environment_file_that_is_not_absolute_is_refused(text: str) -> None:
-    refused(values.ENVIRONMENT_FILE, text)
-
-
-def test_a_directory_is_absolute_or_the_home() -> None:
-    assert read(values.DIRECTORY, "/srv") == MaybePath("/srv")
-    assert read(values.DIRECTORY, "-/srv") == MaybePath("/srv", True)
-    assert read(values.DIRECTORY, "~") == MaybePath("~")
-    assert read(values.DIRECTORY, "") is RESET
-    assert str(MaybePath("/srv", True)) == "-/srv"
-    for text in ("srv", "~/x", "~root", "/a/.."):
-        refused(values.DIRECTORY, text)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("inherit", Stream("inherit")),
-        ("null", Stream("null")),
-        ("journal", Stream("journal")),
-        ("socket", Stream("socket")),
-        ("syslog", Stream("journal")),
-        ("journal+console", Stream("journal")),
-        ("file:/tmp/a b", Stream("file", "/tmp/a b")),
-        ("append:%t/x", Stream("append", "/run/x")),
-        ("truncate:/x:y", Stream("truncate", "/x:y")),
-    ],
-)
-def test_output_streams_are_words_or_files(text: str, expected: Stream) -> None:
-    assert read(OUTPUTS, text) == expected
-
-
-@pytest.mark.parametrize(
-    "text", ["", "printer", "file:", "file:x", "append:", "tty:/dev/tty1", "NULL", "null:/x", "file", ":/x", "fd:x"]
-)
-def test_no_other_output_stream_is_applied(text: str) -> None:
-    refused(OUTPUTS, text)
-
-
-def test_input_streams_are_null_socket_or_a_file() -> None:
-    assert read(INPUTS, "socket") == Stream("socket")
-    assert read(INPUTS, "file:/x") == Stream("file", "/x")
-    for text in ("journal", "append:/x", "tty", "data", "inherit", ""):
-        refused(INPUTS, text)
-
-
-def test_streams_are_shown_as_they_are_written() -> None:
-    assert OUTPUTS.show(Stream("append", "/x")) == "append:/x"
-    assert OUTPUTS.show(Stream("null")) == "null"
-
-
-@pytest.mark.parametrize(
-    "kind", [kind for kind in vars(values).values() if isinstance(kind, Kind)] + [INPUTS, OUTPUTS, values.listen("stream")]
-)
+@pytest.mark.parametrize("kind", [kind for kind in vars(values).values() if isinstance(kind, Kind)], ids=lambda kind: kind.name)
 @settings(max_examples=150, deadline=None)
-@given(text=st.text("0123456789abkKxX.,:/%@-+~=;'\"\\[] \té", max_size=12) | st.text(max_size=6))
+@given(text=st.text("0123456789abkKxX.,:/%@-+~=;'\"\\[] \té", max_size=12) | st.text(max_size=6) | st.sampled_from(LONG))
 def test_no_kind_of_value_ever_raises(kind: Kind, text: str) -> None:
     found = kind.read(text, context())
     if isinstance(found, Invalid):
@@ -468,3 +328,5 @@ def test_no_kind_of_value_ever_raises(kind: Kind, text: str) -> None:
         assert found.start >= 0
     elif found is not RESET:
         kind.show(found)
+        if kind.extends:
+            kind.extends(text, found)

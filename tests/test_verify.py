@@ -17,6 +17,7 @@ from tests.fakes import FACTS, SERVICE, Machine, codes, findings
 
 CASES = Path(__file__).parent / "cases"
 LISTEN = "[Socket]\nListenStream=80\n"
+NODE = "[Socket]\nListenStream=/run/web\n"
 
 
 def verified(units: list[str]) -> list[Diagnostic]:
@@ -106,8 +107,8 @@ def test_a_program_in_a_continued_line_is_pointed_at_where_it_stands() -> None:
     [
         ("web.service", SERVICE + "User=who\n", 3, 6, 9),
         ("web.service", SERVICE + "Group=who\n", 3, 7, 10),
-        ("web.socket", LISTEN + "SocketUser=who\n", 3, 12, 15),
-        ("web.socket", LISTEN + "SocketGroup=who\n", 3, 13, 16),
+        ("web.socket", NODE + "SocketUser=who\n", 3, 12, 15),
+        ("web.socket", NODE + "SocketGroup=who\n", 3, 13, 16),
     ],
 )
 def test_an_unknown_account_is_an_error_of_the_host(name: str, text: str, line: int, column: int, end: int) -> None:
@@ -178,17 +179,6 @@ def test_units_are_searched_beside_the_given_ones_then_here_then_in_the_path_of_
     missing = finder.find("none.service")
     assert isinstance(missing, Diagnostic)
     assert str(tmp_path / "listed") in missing.hint
-
-
-def test_a_template_in_an_earlier_folder_wins_over_an_instance_in_a_later_one(tmp_path: Path) -> None:
-    first, second = tmp_path / "1", tmp_path / "2"
-    for folder, name in ((first, "web@.service"), (second, "web@a.service"), (second, "own@a.service"), (second, "own@.service")):
-        folder.mkdir(exist_ok=True)
-        (folder / name).write_text(SERVICE)
-    finder = search.Finder((str(first), str(second)))
-    found = {name: finder.find(name) for name in ("web@a.service", "own@a.service")}
-    assert [Path(source.file).name for source in found.values()] == ["web@.service", "own@a.service"]
-    assert all(not isinstance(source, Diagnostic) and source.name == name for name, source in found.items())
 
 
 def test_a_path_is_read_where_it_says_and_nowhere_else(tmp_path: Path) -> None:

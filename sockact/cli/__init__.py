@@ -6,6 +6,7 @@ rest of the start. Both readers go by the same table of options, and a test hold
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from sockact.cli import options
@@ -17,6 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     plain = options.read_plain(arguments)
     try:
         if plain is not None:
+            gc.disable()  # what is made while starting stays; looking for garbage in it takes a tenth of the start
             from sockact.cli.start import start
 
             return start(plain)

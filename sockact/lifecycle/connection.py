@@ -82,3 +82,10 @@ def _unix_name(address: object) -> str:
     if isinstance(address, bytes):
         return escape("@" + address[1:].decode(errors="surrogateescape")) if address else ""
     return escape(str(address)) if address else ""
+
+
+def who(peer: Peer) -> str:
+    """The peer as logs name it."""
+    found = environment(peer)
+    port = f" port {found['REMOTE_PORT']}" if "REMOTE_PORT" in found else ""
+    return f"{found['REMOTE_ADDR']}{port}" if "REMOTE_ADDR" in found else f"pid {peer.pid}"

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from sockact.record import Record
+from math import inf
+
+from sockact.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sockact.unit.statuses import ExitStatus
 
 SUCCESS, EXIT_CODE, SIGNAL, CORE_DUMP, TIMEOUT, PROTOCOL = "success", "exit-code", "signal", "core-dump", "timeout", "protocol"
-"""Results of a service, by the names systemd gives them."""
+WATCHDOG, CONDITION, RESOURCES = "watchdog", "exec-condition", "resources"
+START_LIMIT, TRIGGER_LIMIT, SERVICE_LIMIT = "start-limit-hit", "trigger-limit-hit", "service-start-limit-hit"
+"""Results of a unit, by the names systemd gives them; the first that is not success stays, but for those of limits."""
 
 CLEAN_SIGNALS = frozenset({1, 2, 13, 15})
 """SIGHUP, SIGINT, SIGPIPE, SIGTERM: dying of these is a clean end (systemd.service(5), SuccessExitStatus=)."""
@@ -30,17 +39,6 @@ def count(window: Window, now: float, interval: float, burst: int) -> tuple[bool
     return window.count >= burst, window.replace(count=window.count + 1)
 
 
-RESTARTS = {
-    "no": frozenset(),
-    "always": frozenset({SUCCESS, EXIT_CODE, SIGNAL, CORE_DUMP, TIMEOUT, PROTOCOL}),
-    "on-success": frozenset({SUCCESS}),
-    "on-failure": frozenset({EXIT_CODE, SIGNAL, CORE_DUMP, TIMEOUT, PROTOCOL}),
-    "on-abnormal": frozenset({SIGNAL, CORE_DUMP, TIMEOUT, PROTOCOL}),
-    "on-abort": frozenset({SIGNAL, CORE_DUMP}),
-}
-"""Restart= and the results after which it restarts (systemd.service(5), table 1)."""
-
-
 class Exit(Record):
     """How a process ended: its status, or the signal that killed it."""
 
@@ -58,3 +56,45 @@ class Exit(Record):
     def status(self) -> int:
         """As a shell reports it."""
         return 128 + self.signal if self.signal else self.code
+
+    def among(self, statuses: Iterable[ExitStatus]) -> bool:
+        """Whether a list such as SuccessExitStatus= names this end."""
+        return any((self.code, self.signal) == (status.code, status.signal) for status in statuses)
+
+
+_ABORTED = frozenset({SIGNAL, CORE_DUMP})
+_ABNORMAL = _ABORTED | {TIMEOUT, PROTOCOL, WATCHDOG, RESOURCES}
+RESTARTS = {
+    "no": frozenset[str](),
+    "always": _ABNORMAL | {SUCCESS, EXIT_CODE},
+    "on-success": frozenset({SUCCESS}),
+    "on-failure": _ABNORMAL | {EXIT_CODE},
+    "on-abnormal": _ABNORMAL,
+    "on-watchdog": frozenset({WATCHDOG}),
+    "on-abort": _ABORTED,
+}
+"""Restart= and the results after which it restarts (systemd.service(5), table 1)."""
+
+
+def result_of(ended: Exit, forgiven: bool = False, success: Iterable[ExitStatus] = (), daemon: bool = False) -> str:
+    """The result that the end of a process stands for: a command written with `-` cannot fail, nor one that ended in a way
+    that SuccessExitStatus= names. To be asked to go is a clean end for a daemon, and none for a command with work to do."""
+    if forgiven or ended.among(success):
+        return SUCCESS
+    if ended.signal and not daemon:
+        return CORE_DUMP if ended.dumped else SIGNAL
+    return ended.result
+
+
+def restarts(restart: str, result: str, ended: Exit | None, prevent: Iterable[ExitStatus], force: Iterable[ExitStatus]) -> bool:
+    """Whether Restart= starts the service again after this result; the lists of statuses have the first word."""
+    if result == CONDITION or (ended and ended.among(prevent)):
+        return False
+    return (ended is not None and ended.among(force)) or result in RESTARTS[restart]
+
+
+def delay(number: int, first: float, most: float, steps: int) -> float:
+    """Seconds before the `number`-th restart in a row: they grow from RestartSec= to RestartMaxDelaySec= in RestartSteps=."""
+    if number <= 1 or steps == 0 or most in (0.0, inf) or first in (0.0, inf) or first >= most:
+        return first
+    return most if number > steps else first * float((most / first) ** ((number - 1) / steps))

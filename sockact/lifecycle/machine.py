@@ -34,9 +34,13 @@ class Machine:
                 for event in row.event if isinstance(row.event, tuple) else (row.event,):
                     self.table.setdefault((state, event), []).append(row)
 
-    def step(self, state: Any, event: Any, facts: Any) -> tuple[Any, tuple[Any, ...]]:
-        """The state after the event, and the effects to carry out; LookupError for a pair that cannot occur."""
+    def step(self, state: Any, event: Any, find: Callable[[], Any]) -> tuple[Any, tuple[Any, ...]]:
+        """The state after the event, and the effects to carry out; LookupError for a pair that cannot occur. Most pairs have
+        one row: the facts are found out for a guard only."""
+        facts = None
         for row in self.table.get((state, event), ()):
+            if row.guard is not None and facts is None:
+                facts = find()
             if row.guard is None or row.guard(facts):
                 return (state if row.to is None else row.to), row.effects
         raise LookupError(f"{event} in {state}: {self.impossible.get((state, event), 'no row decides this')}")

@@ -1,30 +1,37 @@
-"""What a service does: starting, running, stopping in steps, waiting to be restarted, ended.
+"""What a service does: its commands, starting, running, reloading, stopping in steps, waiting to be restarted, ended.
 
-The end of the main process is not the end of the service while other processes of it are left: those are asked to go, then
-killed. Names of states are those of systemd.service(5) as far as both have them. There is one timer, which a transition
-into another state clears and an ARM_… effect sets.
+The states and their names are those of systemd.service(5). Two processes may run at once: the main one, and a control one,
+which runs the Exec…= commands of the state, one after the other. The end of both is not the end of the service while others
+are left over: those are asked to go, then killed. There is one timer, which a transition into another state clears and an
+ARM_… effect sets.
 """
 
 from __future__ import annotations
 
-from enum import Enum
-
-from sockact.lifecycle.limits import PROTOCOL, RESTARTS, SUCCESS
+from sockact.lifecycle.limits import SUCCESS
 from sockact.lifecycle.machine import Machine, Row
-from sockact.record import TYPE_CHECKING, Record
+from sockact.record import TYPE_CHECKING, Enum, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sockact.lifecycle.limits import Exit
-
 
 class State(Enum):
     DEAD = "dead"
+    CONDITION = "condition"
+    START_PRE = "start-pre"
     START = "start"
+    START_POST = "start-post"
     RUNNING = "running"
+    EXITED = "exited"
+    RELOAD = "reload"
+    RELOAD_SIGNAL = "reload-signal"
+    RELOAD_NOTIFY = "reload-notify"
+    STOP = "stop"
+    STOP_WATCHDOG = "stop-watchdog"
     STOP_SIGTERM = "stop-sigterm"
     STOP_SIGKILL = "stop-sigkill"
+    STOP_POST = "stop-post"
     FINAL_SIGTERM = "final-sigterm"
     FINAL_SIGKILL = "final-sigkill"
     AUTO_RESTART = "auto-restart"
@@ -33,27 +40,45 @@ class State(Enum):
 
 class Event(Enum):
     START = "start"
+    DONE = "all commands of the state have run"
     EXECUTED = "the program runs"
     READY = "READY=1"
+    RELOADING = "RELOADING=1"
     STOPPING = "STOPPING=1"
-    EXITED = "the main process ended"
+    MAIN_EXITED = "the main process ended"
+    CONTROL_EXITED = "the control process ended"
     GROUP_GONE = "no process is left"
     TIMEOUT = "the timer ran out"
+    WATCHDOG = "no WATCHDOG=1 came in time"
+    RELOAD = "reload"
     STOP = "stop"
     HURRY = "stop at once"
 
 
 class Effect(Enum):
-    SPAWN = "run the first command"
-    SPAWN_NEXT = "run the next command"
+    BEGIN = "forget the last run"
+    RUN = "run the commands of the state"
+    RUN_NEXT = "run the next command of the state"
+    SPAWN = "run the first ExecStart= command"
+    SPAWN_NEXT = "run the next ExecStart= command"
     ARM_START = "set the timer to TimeoutStartSec="
+    ARM_RUNTIME = "set the timer to what is left of RuntimeMaxSec="
     ARM_STOP = "set the timer to TimeoutStopSec="
+    ARM_ABORT = "set the timer to TimeoutAbortSec="
     ARM_RESTART = "set the timer to RestartSec="
     KILL = "send KillSignal= to whom KillMode= says"
     KILL_LEFTOVERS = "send KillSignal= to the processes left over"
-    KILL_HARD = "send SIGKILL to all that KillMode= reaches"
+    KILL_WATCHDOG = "send WatchdogSignal= to whom KillMode= says"
+    KILL_HARD = "send FinalKillSignal= to all that KillMode= reaches"
+    KILL_CONTROL = "give up the control process"
+    SEND_RELOAD = "send ReloadSignal= to the main process"
     FAIL_TIMEOUT = "the result is a timeout"
-    TELL_UP = "tell the sockets that the service runs"
+    FAIL_WATCHDOG = "the result is the watchdog"
+    REPORT_UNMET = "say which condition does not hold"
+    REPORT_RELOADED = "say that the service has reloaded"
+    REPORT_RELOAD_FAILED = "say that the reload failed"
+    REPORT_NO_RELOAD = "say that the service cannot be reloaded"
+    TELL_UP = "tell the sockets that the service has them"
     TELL_DOWN = "tell the sockets that the service ended"
     TELL_LIMIT = "tell the sockets that the start limit was hit"
 
@@ -62,29 +87,47 @@ class Facts(Record):
     """What the guards may know. `result` is the first thing that went wrong, or success."""
 
     type: str
-    restart: str
     kill_mode: str
     result: str = SUCCESS
+    restarts: bool = False
+    """Whether Restart= wants it, after this result."""
+    unmet: bool = False
+    """Whether a condition of [Unit] does not hold."""
     limited: bool = False
+    main: bool = False
+    main_known: bool = False
+    """Whether it has, or had, a main process that we know."""
+    control: bool = False
     leftovers: bool = False
+    command_failed: bool = False
     more_commands: bool = False
+    without_main: bool = False
+    """No ExecStart= at all."""
+    says: str = ""
+    """What it has said it is about to do, while something else was awaited: reloading, stopping."""
+    remains: bool = False
+    kills_hard: bool = True
+    """SendSIGKILL=."""
+    reload: str = ""
+    """How it reloads: by `commands`, by `signal`, or not at all."""
     stop_asked: bool = False
-
-
-def result_of(ended: Exit, state: State, type: str, forgiven: bool) -> str:
-    """The result that the end of the main process stands for. A notify service that ends well before it said READY=1
-    broke the protocol; a command written with `-` cannot fail."""
-    if state is State.START and type == "notify" and ended.result == SUCCESS:
-        return PROTOCOL
-    return SUCCESS if forgiven else ended.result
+    hurried: bool = False
 
 
 def start_limit_hit(facts: Facts) -> bool:
     return facts.limited
 
 
+def condition_unmet(facts: Facts) -> bool:
+    return facts.unmet
+
+
+def runs_nothing(facts: Facts) -> bool:
+    return facts.without_main
+
+
 def runs_at_once(facts: Facts) -> bool:
-    return facts.type == "simple"
+    return facts.type in ("simple", "idle")
 
 
 def runs_when_executed(facts: Facts) -> bool:
@@ -92,12 +135,59 @@ def runs_when_executed(facts: Facts) -> bool:
 
 
 def runs_when_ready(facts: Facts) -> bool:
-    return facts.type == "notify"
+    return facts.type in ("notify", "notify-reload")
+
+
+def runs_when_forked(facts: Facts) -> bool:
+    return facts.type == "forking" and not facts.command_failed
+
+
+def command_succeeded(facts: Facts) -> bool:
+    return not facts.command_failed
 
 
 def goes_on(facts: Facts) -> bool:
     """A oneshot service with commands still to run."""
-    return facts.more_commands and facts.result == SUCCESS
+    return facts.type == "oneshot" and facts.more_commands and facts.result == SUCCESS
+
+
+def has_done_its_work(facts: Facts) -> bool:
+    return facts.type == "oneshot" and facts.result == SUCCESS
+
+
+def is_alive(facts: Facts) -> bool:
+    """Whether it may be called running; where nobody knows the main process, any process will do."""
+    return facts.main or (facts.type == "forking" and not facts.main_known and facts.leftovers)
+
+
+def stops_soon(facts: Facts) -> bool:
+    return is_alive(facts) and facts.says == "stopping"
+
+
+def reloads_soon(facts: Facts) -> bool:
+    return is_alive(facts) and facts.says == "reloading"
+
+
+def has_failed(facts: Facts) -> bool:
+    return facts.result != SUCCESS
+
+
+def remains(facts: Facts) -> bool:
+    return facts.remains and facts.result == SUCCESS
+
+
+def has_processes(facts: Facts) -> bool:
+    """Whether a process is left that ends the wait when it ends."""
+    return facts.main or facts.control
+
+
+def anything_left(facts: Facts) -> bool:
+    return facts.main or facts.control or facts.leftovers
+
+
+def nobody_to_kill(facts: Facts) -> bool:
+    reached = facts.main or facts.control or (facts.leftovers and facts.kill_mode == "control-group")
+    return facts.kill_mode == "none" or not reached
 
 
 def leaves_processes(facts: Facts) -> bool:
@@ -105,95 +195,211 @@ def leaves_processes(facts: Facts) -> bool:
 
 
 def leaves_processes_to_kill(facts: Facts) -> bool:
-    return facts.leftovers and facts.kill_mode == "mixed"
+    return facts.leftovers and facts.kill_mode == "mixed" and facts.kills_hard
 
 
-def stays_untouched(facts: Facts) -> bool:
-    return facts.kill_mode == "none"
+def only_leftovers_to_kill(facts: Facts) -> bool:
+    """Nobody to ask, where only the main process is asked."""
+    return not facts.main and not facts.control and leaves_processes_to_kill(facts)
+
+
+def spares(facts: Facts) -> bool:
+    """SendSIGKILL=no."""
+    return not facts.kills_hard
+
+
+def hurried(facts: Facts) -> bool:
+    return facts.hurried
+
+
+def reloads_by_commands(facts: Facts) -> bool:
+    return facts.reload == "commands"
+
+
+def reloads_by_signal(facts: Facts) -> bool:
+    return facts.reload == "signal"
 
 
 def restarts(facts: Facts) -> bool:
-    return not facts.stop_asked and facts.result in RESTARTS[facts.restart]
+    return facts.restarts and not facts.stop_asked
 
 
 def failed(facts: Facts) -> bool:
-    return facts.result != SUCCESS
+    return facts.result not in (SUCCESS, "exec-condition")
 
 
 _S, _E, _F = State, Event, Effect
-
-
-def _starts(state: object, event: Event) -> tuple[Row, ...]:
-    """The rows by which a service starts, or may not start any more."""
-    return (
-        Row(state, event, _S.FAILED, (_F.TELL_LIMIT,), guard=start_limit_hit),
-        Row(state, event, _S.RUNNING, (_F.SPAWN, _F.TELL_UP), guard=runs_at_once),
-        Row(state, event, _S.START, (_F.SPAWN, _F.ARM_START)),
-    )
-
-
-def _ends(state: object, event: Event, guard: Callable[[Facts], bool] | None = None) -> tuple[Row, ...]:
-    """The rows by which a service ends: restarted later, failed, or dead."""
-
-    def also(test: Callable[[Facts], bool]) -> Callable[[Facts], bool]:
-        return test if guard is None else lambda facts: guard(facts) and test(facts)
-
-    return (
-        Row(state, event, _S.AUTO_RESTART, (_F.ARM_RESTART, _F.TELL_DOWN), guard=also(restarts)),
-        Row(state, event, _S.FAILED, (_F.TELL_DOWN,), guard=also(failed)),
-        Row(state, event, _S.DEAD, (_F.TELL_DOWN,), guard=guard),
-    )
-
-
-_ENDED = (_S.DEAD, _S.FAILED)
-_ALIVE = (_S.START, _S.RUNNING)
+_OVER = (_S.DEAD, _S.FAILED)
+_IDLE = (*_OVER, _S.AUTO_RESTART)
+_COMMANDS = (_S.CONDITION, _S.START_PRE, _S.START_POST, _S.RELOAD, _S.STOP, _S.STOP_POST)
+_STARTING = (_S.CONDITION, _S.START_PRE, _S.START, _S.START_POST)
+_RELOADING = (_S.RELOAD_SIGNAL, _S.RELOAD_NOTIFY)
+_UP = (_S.RUNNING, _S.RELOAD, *_RELOADING)
+_KILLING = (_S.STOP_WATCHDOG, _S.STOP_SIGTERM, _S.STOP_SIGKILL)
 _FINAL = (_S.FINAL_SIGTERM, _S.FINAL_SIGKILL)
-_STOPPING = (_S.STOP_SIGTERM, _S.STOP_SIGKILL)
+_WAITING = (*_STARTING, *_UP, _S.STOP, _S.STOP_WATCHDOG, _S.STOP_SIGTERM)
+_ENDING = (_S.STOP, *_KILLING, _S.STOP_POST, *_FINAL)
+
+
+def _also(guard: Callable[[Facts], bool] | None, test: Callable[[Facts], bool]) -> Callable[[Facts], bool]:
+    return test if guard is None else lambda facts: guard(facts) and test(facts)
+
+
+def _starts(state: object, event: Event, else_to: State | None) -> tuple[Row, ...]:
+    """The rows by which a service starts, or may not."""
+    return (
+        Row(state, event, else_to, (_F.REPORT_UNMET, _F.TELL_DOWN), guard=condition_unmet),
+        Row(state, event, _S.FAILED, (_F.TELL_LIMIT,), guard=start_limit_hit),
+        Row(state, event, _S.CONDITION, (_F.BEGIN, _F.RUN, _F.ARM_START)),
+    )
+
+
+def _ends(state: object, event: object, *before: Effect, guard: Callable[[Facts], bool] | None = None) -> tuple[Row, ...]:
+    """The rows by which a service ends: restarted later, failed, or dead."""
+    return (
+        Row(state, event, _S.AUTO_RESTART, (*before, _F.ARM_RESTART, _F.TELL_DOWN), guard=_also(guard, restarts)),
+        Row(state, event, _S.FAILED, (*before, _F.TELL_DOWN), guard=_also(guard, failed)),
+        Row(state, event, _S.DEAD, (*before, _F.TELL_DOWN), guard=guard),
+    )
+
+
+def _finishes(state: object, event: object, *before: Effect, guard: Callable[[Facts], bool] | None = None) -> tuple[Row, ...]:
+    """The rows by which a service ends when its last command has: what is left over has to go first."""
+    leftovers, mixed = _also(guard, leaves_processes), _also(guard, leaves_processes_to_kill)
+    return (
+        Row(state, event, _S.FINAL_SIGTERM, (*before, _F.KILL_LEFTOVERS, _F.ARM_STOP), guard=leftovers),
+        Row(state, event, _S.FINAL_SIGKILL, (*before, _F.KILL_HARD, _F.ARM_STOP), guard=mixed),
+        *_ends(state, event, *before, guard=guard),
+    )
+
+
+def _cleans_up(state: object, event: object, *before: Effect) -> tuple[Row, ...]:
+    """The rows to ExecStopPost=, which whoever is in a hurry does not wait for."""
+    return (
+        *_finishes(state, event, *before, guard=hurried),
+        Row(state, event, _S.STOP_POST, (*before, _F.RUN, _F.ARM_STOP)),
+    )
+
+
+def _kills(state: object, event: object, *before: Effect, guard: Callable[[Facts], bool] | None = None) -> tuple[Row, ...]:
+    """The rows by which the processes are asked to go; without any it goes on at once."""
+    only_leftovers, nobody = _also(guard, only_leftovers_to_kill), _also(guard, nobody_to_kill)
+    return (
+        Row(state, event, _S.STOP_SIGKILL, (*before, _F.KILL_HARD, _F.ARM_STOP), guard=only_leftovers),
+        Row(state, event, _S.STOP_POST, (*before, _F.RUN, _F.ARM_STOP), guard=nobody),
+        Row(state, event, _S.STOP_SIGTERM, (*before, _F.KILL, _F.ARM_STOP), guard=guard),
+    )
+
+
+def _settles(state: object, event: object, *before: Effect) -> tuple[Row, ...]:
+    """The rows by which a service runs, if it is alive; what has ended well goes by ExecStop=, what failed does not."""
+    return (
+        *_kills(state, event, *before, guard=has_failed),
+        Row(state, event, _S.STOP_SIGTERM, (*before, _F.ARM_STOP), guard=stops_soon),
+        Row(state, event, _S.RELOAD_NOTIFY, (*before, _F.ARM_START), guard=reloads_soon),
+        Row(state, event, _S.RUNNING, (*before, _F.ARM_RUNTIME), guard=is_alive),
+        Row(state, event, _S.EXITED, before, guard=remains),
+        Row(state, event, _S.STOP, (*before, _F.RUN, _F.ARM_STOP)),
+    )
+
 
 ROWS = (
-    *_starts(_ENDED, _E.START),
-    *_starts(_S.AUTO_RESTART, _E.TIMEOUT),
+    # Starting: conditions, commands, the main process, commands.
+    *_starts(_OVER, _E.START, None),
+    *_starts(_S.AUTO_RESTART, _E.TIMEOUT, _S.DEAD),
     # Traffic does not shorten RestartSec=, and does not start what is starting.
-    Row((_S.AUTO_RESTART, *_ALIVE, *_STOPPING, *_FINAL), _E.START),
+    Row((_S.AUTO_RESTART, *_STARTING, *_UP, _S.EXITED, *_ENDING), _E.START),
+    Row(_COMMANDS, _E.CONTROL_EXITED, None, (_F.RUN_NEXT,), guard=command_succeeded),
+    Row(_S.CONDITION, _E.DONE, _S.START_PRE, (_F.RUN, _F.ARM_START)),
+    Row(_S.START_PRE, _E.DONE, _S.START_POST, (_F.TELL_UP, _F.RUN, _F.ARM_START), guard=runs_nothing),
+    Row(_S.START_PRE, _E.DONE, _S.START_POST, (_F.SPAWN, _F.TELL_UP, _F.RUN, _F.ARM_START), guard=runs_at_once),
+    Row(_S.START_PRE, _E.DONE, _S.START, (_F.SPAWN, _F.TELL_UP, _F.ARM_START)),
     # Started, by the measure of Type=.
-    Row(_S.START, _E.EXECUTED, _S.RUNNING, (_F.TELL_UP,), guard=runs_when_executed),
-    Row(_S.START, _E.READY, _S.RUNNING, (_F.TELL_UP,), guard=runs_when_ready),
+    Row(_S.START, _E.EXECUTED, _S.START_POST, (_F.RUN, _F.ARM_START), guard=runs_when_executed),
+    Row(_S.START, _E.READY, _S.START_POST, (_F.RUN, _F.ARM_START), guard=runs_when_ready),
+    Row(_S.START, _E.CONTROL_EXITED, _S.START_POST, (_F.RUN, _F.ARM_START), guard=runs_when_forked),
+    Row(_S.START, _E.MAIN_EXITED, None, (_F.SPAWN_NEXT, _F.ARM_START), guard=goes_on),
+    Row(_S.START, _E.MAIN_EXITED, _S.START_POST, (_F.RUN, _F.ARM_START), guard=has_done_its_work),
     Row(_S.START, (_E.EXECUTED, _E.READY)),
-    Row((_S.RUNNING, *_STOPPING, *_FINAL, *_ENDED, _S.AUTO_RESTART), (_E.EXECUTED, _E.READY)),
-    Row(_S.START, _E.TIMEOUT, _S.STOP_SIGTERM, (_F.FAIL_TIMEOUT, _F.KILL, _F.ARM_STOP)),
-    # The main process ended by itself.
-    Row(_S.START, _E.EXITED, None, (_F.SPAWN_NEXT, _F.ARM_START), guard=goes_on),
-    Row((*_ALIVE, _S.STOP_SIGTERM), _E.EXITED, _S.FINAL_SIGTERM, (_F.KILL_LEFTOVERS, _F.ARM_STOP), guard=leaves_processes),
-    Row((*_ALIVE, _S.STOP_SIGTERM), _E.EXITED, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP), guard=leaves_processes_to_kill),
-    Row(_S.STOP_SIGKILL, _E.EXITED, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP), guard=leaves_processes),
-    *_ends((*_ALIVE, *_STOPPING), _E.EXITED),
-    *_ends(_FINAL, _E.GROUP_GONE),
-    # Stopping: ask, wait, kill.
-    *_ends(_ALIVE, _E.STOP, guard=stays_untouched),
-    Row(_ALIVE, _E.STOP, _S.STOP_SIGTERM, (_F.KILL, _F.ARM_STOP)),
-    Row(_S.RUNNING, _E.STOPPING, _S.STOP_SIGTERM, (_F.ARM_STOP,)),
-    Row((_S.START, *_STOPPING, *_FINAL, *_ENDED, _S.AUTO_RESTART), _E.STOPPING),
+    *_settles(_S.START_POST, _E.DONE),
+    # What does not come up ends without ExecStop=.
+    *_kills((_S.CONDITION, _S.START_PRE, _S.START, _S.START_POST), _E.CONTROL_EXITED),
+    *_kills(_S.START, _E.MAIN_EXITED),
+    Row((_S.START_POST, _S.RELOAD, _S.STOP, _S.STOP_POST), _E.MAIN_EXITED),
+    *_kills(_STARTING, _E.TIMEOUT, _F.FAIL_TIMEOUT),
+    *_kills(_STARTING, _E.STOP),
+    # Running.
+    *_settles((_S.RUNNING, *_RELOADING), (_E.MAIN_EXITED, _E.GROUP_GONE)),
+    Row(_S.RUNNING, _E.TIMEOUT, _S.STOP, (_F.FAIL_TIMEOUT, _F.RUN, _F.ARM_STOP)),
+    Row((_S.RUNNING, _S.EXITED, *_RELOADING), _E.STOP, _S.STOP, (_F.RUN, _F.ARM_STOP)),
+    Row((_S.RUNNING, *_RELOADING), _E.STOPPING, _S.STOP_SIGTERM, (_F.ARM_STOP,)),
+    Row((_S.START, _S.START_POST, *_UP), _E.WATCHDOG, _S.STOP_WATCHDOG, (_F.FAIL_WATCHDOG, _F.KILL_WATCHDOG, _F.ARM_ABORT)),
+    # Reloading.
+    Row((_S.RUNNING, _S.EXITED), _E.RELOAD, _S.RELOAD, (_F.RUN, _F.ARM_START), guard=reloads_by_commands),
+    Row(_S.RUNNING, _E.RELOAD, _S.RELOAD_SIGNAL, (_F.SEND_RELOAD, _F.ARM_START), guard=reloads_by_signal),
+    Row((_S.RUNNING, _S.EXITED), _E.RELOAD, None, (_F.REPORT_NO_RELOAD,)),
+    Row((_S.RUNNING, _S.RELOAD_SIGNAL), _E.RELOADING, _S.RELOAD_NOTIFY, (_F.ARM_START,)),
+    Row(_S.RELOAD_NOTIFY, _E.READY, _S.RUNNING, (_F.REPORT_RELOADED, _F.ARM_RUNTIME)),
+    Row(_RELOADING, _E.TIMEOUT, _S.RUNNING, (_F.REPORT_RELOAD_FAILED, _F.ARM_RUNTIME)),
+    *_settles(_S.RELOAD, _E.DONE, _F.REPORT_RELOADED),
+    *_settles(_S.RELOAD, _E.CONTROL_EXITED, _F.REPORT_RELOAD_FAILED),
+    *_settles(_S.RELOAD, _E.TIMEOUT, _F.KILL_CONTROL, _F.REPORT_RELOAD_FAILED),
+    Row(_S.RELOAD, _E.STOP, _S.STOP, (_F.KILL_CONTROL, _F.RUN, _F.ARM_STOP)),
+    Row(_S.RELOAD, _E.STOPPING, _S.STOP_SIGTERM, (_F.KILL_CONTROL, _F.ARM_STOP), guard=is_alive),
+    Row(_S.RELOAD, _E.STOPPING),
+    # Stopping: commands, ask, wait, kill, commands.
+    *_kills(_S.STOP, (_E.DONE, _E.CONTROL_EXITED)),
+    *_kills(_S.STOP, _E.TIMEOUT, _F.FAIL_TIMEOUT),
+    Row(_KILLING, (_E.MAIN_EXITED, _E.CONTROL_EXITED, _E.GROUP_GONE), guard=has_processes),
+    *_cleans_up(_KILLING, (_E.MAIN_EXITED, _E.CONTROL_EXITED, _E.GROUP_GONE)),
+    Row(_S.STOP_WATCHDOG, _E.TIMEOUT, _S.STOP_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP)),
+    Row(_S.STOP_SIGTERM, _E.TIMEOUT, _S.STOP_POST, (_F.FAIL_TIMEOUT, _F.RUN, _F.ARM_STOP), guard=spares),
     Row(_S.STOP_SIGTERM, _E.TIMEOUT, _S.STOP_SIGKILL, (_F.FAIL_TIMEOUT, _F.KILL_HARD, _F.ARM_STOP)),
-    Row(_S.FINAL_SIGTERM, _E.TIMEOUT, _S.FINAL_SIGKILL, (_F.FAIL_TIMEOUT, _F.KILL_HARD, _F.ARM_STOP)),
     # What survives SIGKILL hangs in the kernel; waiting on would help nobody.
-    *_ends((_S.STOP_SIGKILL, _S.FINAL_SIGKILL), _E.TIMEOUT),
+    *_cleans_up(_S.STOP_SIGKILL, _E.TIMEOUT, _F.FAIL_TIMEOUT),
+    *_finishes(_S.STOP_POST, (_E.DONE, _E.CONTROL_EXITED)),
+    Row(_S.STOP_POST, _E.TIMEOUT, _S.FINAL_SIGTERM, (_F.FAIL_TIMEOUT, _F.KILL, _F.ARM_STOP)),
+    Row(_S.FINAL_SIGTERM, (_E.MAIN_EXITED, _E.CONTROL_EXITED, _E.GROUP_GONE), guard=anything_left),
+    # The death of one may be what shows us another.
+    Row(_S.FINAL_SIGKILL, (_E.MAIN_EXITED, _E.CONTROL_EXITED, _E.GROUP_GONE), None, (_F.KILL_HARD,), guard=anything_left),
+    *_ends(_FINAL, (_E.MAIN_EXITED, _E.CONTROL_EXITED, _E.GROUP_GONE)),
+    *_ends(_S.FINAL_SIGTERM, _E.TIMEOUT, _F.FAIL_TIMEOUT, guard=spares),
+    Row(_S.FINAL_SIGTERM, _E.TIMEOUT, _S.FINAL_SIGKILL, (_F.FAIL_TIMEOUT, _F.KILL_HARD, _F.ARM_STOP)),
+    *_ends(_S.FINAL_SIGKILL, _E.TIMEOUT, _F.FAIL_TIMEOUT),
     Row(_S.AUTO_RESTART, (_E.STOP, _E.HURRY), _S.DEAD),
-    Row((*_STOPPING, *_FINAL, *_ENDED), _E.STOP),
-    Row((*_ALIVE, _S.STOP_SIGTERM), _E.HURRY, _S.STOP_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP)),
-    Row(_S.FINAL_SIGTERM, _E.HURRY, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP)),
-    Row((_S.STOP_SIGKILL, _S.FINAL_SIGKILL, *_ENDED), _E.HURRY),
+    Row((*_ENDING, *_OVER), _E.STOP),
+    # In a hurry.
+    *_finishes(_S.EXITED, _E.HURRY),
+    Row(_WAITING, _E.HURRY, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP), guard=only_leftovers_to_kill),
+    *_ends(_WAITING, _E.HURRY, guard=nobody_to_kill),
+    Row(_WAITING, _E.HURRY, _S.STOP_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP)),
+    Row((_S.STOP_POST, _S.FINAL_SIGTERM), _E.HURRY, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP)),
+    Row((_S.STOP_SIGKILL, _S.FINAL_SIGKILL, *_OVER), _E.HURRY),
+    # Said too early, too late, or for others; and the last of what a command left behind, while something else is awaited.
+    Row((*_IDLE, *_UP, _S.CONDITION, _S.START_PRE, _S.START_POST, _S.EXITED, *_ENDING), _E.EXECUTED),
+    Row(
+        (*_IDLE, _S.RUNNING, _S.RELOAD, _S.RELOAD_SIGNAL, _S.CONDITION, _S.START_PRE, _S.START_POST, _S.EXITED, *_ENDING),
+        _E.READY,
+    ),
+    Row((*_IDLE, *_STARTING, _S.RELOAD, _S.RELOAD_NOTIFY, _S.EXITED, *_ENDING), _E.RELOADING),
+    Row((*_IDLE, *_STARTING, _S.EXITED, *_ENDING), _E.STOPPING),
+    Row((*_IDLE, _S.CONDITION, _S.START_PRE, _S.EXITED, *_ENDING), _E.WATCHDOG),
+    Row((*_IDLE, *_STARTING, _S.RELOAD, *_RELOADING, *_ENDING), _E.RELOAD),
+    Row((*_IDLE, *_STARTING, _S.RELOAD, _S.EXITED, _S.STOP, _S.STOP_POST), _E.GROUP_GONE),
 )
 
-_NO_PROCESS = "there is no main process"
+_NO_PROCESS = "there is no such process"
+_NO_COMMAND = "no command runs"
 IMPOSSIBLE: dict[tuple[State, Event], str] = {
-    **{(state, _E.EXITED): _NO_PROCESS for state in (*_ENDED, *_FINAL, _S.AUTO_RESTART)},
-    **{(state, _E.GROUP_GONE): "asked for after the main process only" for state in _S if state not in _FINAL},
-    **{(state, _E.TIMEOUT): "no timer is set" for state in (*_ENDED, _S.RUNNING)},
+    **{(state, _E.MAIN_EXITED): _NO_PROCESS for state in (*_IDLE, _S.CONDITION, _S.START_PRE, _S.EXITED)},
+    **{(state, _E.CONTROL_EXITED): _NO_PROCESS for state in (*_IDLE, _S.RUNNING, _S.EXITED, *_RELOADING)},
+    **{(state, _E.DONE): _NO_COMMAND for state in _S if state not in _COMMANDS},
+    **{(state, _E.TIMEOUT): "no timer is set" for state in (*_OVER, _S.EXITED)},
 }
 
 MACHINE = Machine(ROWS, IMPOSSIBLE)
 
 
-def step(state: State, event: Event, facts: Facts) -> tuple[State, tuple[Effect, ...]]:
-    """The state after the event, and what is to be done."""
-    return MACHINE.step(state, event, facts)
+def step(state: State, event: Event, find: Callable[[], Facts]) -> tuple[State, tuple[Effect, ...]]:
+    """The state after the event, and what is to be done; the facts are asked for if that depends on them."""
+    return MACHINE.step(state, event, find)

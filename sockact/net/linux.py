@@ -22,6 +22,8 @@ LACKING = {
     "IPV6_TRANSPARENT": 75,
     "IPV6_FREEBIND": 78,
     "SCTP_NODELAY": 3,
+    "SOL_NETLINK": 270,
+    "NETLINK_PKTINFO": 3,
 }
 
 
@@ -42,6 +44,7 @@ MEANINGS = {
     ("bind", "*", "EADDRINUSE"): "another socket is bound there; TCP and Multipath TCP share their ports",
     ("bind", "unix", "EADDRINUSE"): "",
     ("bind", "*", "EADDRNOTAVAIL"): "no interface of this host has that address; FreeBind=yes binds it all the same",
+    ("bind", "vsock", "EADDRNOTAVAIL"): "this machine has no such CID; is the module of the transport (vsock_loopback) there?",
     ("bind", "*", "EACCES"): "ports below net.ipv4.ip_unprivileged_port_start, and foreign directories, need privileges",
     ("bind", "*", "EROFS"): "the file system is read-only",
     ("bind", "*", "ENODEV"): "the interface named as scope does not exist",

@@ -6,12 +6,13 @@ row says that Multipath TCP carries streams only (RFC 8684).
 
 from __future__ import annotations
 
-from sockact.net.addresses import DATAGRAM, SEQPACKET, STREAM, Listen
+from sockact.net.addresses import DATAGRAM, KINDS, NETLINK, SEQPACKET, STREAM, Listen
 from sockact.record import Record
 from sockact.unit.diagnostics import Invalid
 
 INTERNET = frozenset({"inet", "inet6"})
 SOCKET, IP, IPV6, TCP, SCTP = "SOL_SOCKET", "IPPROTO_IP", "IPPROTO_IPV6", "IPPROTO_TCP", "IPPROTO_SCTP"
+NETLINK_OPTIONS = "SOL_NETLINK"
 
 
 class Protocol(Record):
@@ -32,24 +33,22 @@ class Protocol(Record):
 
 _IP = frozenset({SOCKET, IP, IPV6})
 _ALL = frozenset({STREAM, DATAGRAM, SEQPACKET})
-_MPTCP_LACKS = frozenset({"IP_TTL", "IPV6_UNICAST_HOPS", "IP_PKTINFO", "IPV6_RECVPKTINFO"})
-"""EOPNOTSUPP up to Linux 6.18 (net/mptcp/sockopt.c)."""
+_NETLINK, _NETLINK_LEVELS = frozenset({NETLINK}), frozenset({SOCKET, NETLINK_OPTIONS})
+_MPTCP_LACKS = frozenset({"IP_TTL", "IPV6_UNICAST_HOPS", "IP_PKTINFO", "IPV6_RECVPKTINFO", "TCP_USER_TIMEOUT"})
+"""EOPNOTSUPP or ENOPROTOOPT up to Linux 6.18 (net/mptcp/sockopt.c)."""
 
 PROTOCOLS = (
     Protocol("tcp", 6, "TCP", frozenset({STREAM}), INTERNET, _IP | {TCP}, default=True),
     Protocol("udp", 17, "UDP", frozenset({DATAGRAM}), INTERNET, _IP, default=True),
-    Protocol("sctp", 132, "SCTP", frozenset({STREAM, SEQPACKET}), INTERNET, _IP | {SCTP}),
+    Protocol("sctp", 132, "SCTP", frozenset({STREAM, SEQPACKET}), INTERNET, _IP | {SCTP}, frozenset({"SO_KEEPALIVE"})),
     Protocol("udplite", 136, "UDP-Lite", frozenset({DATAGRAM}), INTERNET, _IP),
     Protocol("mptcp", 262, "Multipath TCP", frozenset({STREAM}), INTERNET, _IP | {TCP}, _MPTCP_LACKS),
     Protocol("unix", 0, "UNIX sockets", _ALL, frozenset({"unix"}), frozenset({SOCKET}), selectable=False, default=True),
     Protocol("vsock", 0, "vsock", _ALL, frozenset({"vsock"}), frozenset({SOCKET}), selectable=False, default=True),
+    Protocol("netlink", 0, "netlink", _NETLINK, frozenset({"netlink"}), _NETLINK_LEVELS, selectable=False, default=True),
 )
 
 NAMES = tuple(protocol.name for protocol in PROTOCOLS if protocol.selectable)
-
-CARRIES = {STREAM: "streams", DATAGRAM: "datagrams", SEQPACKET: "sequential packets"}
-SPOKEN_OVER = {"unix": "a UNIX socket", "vsock": "a vsock", "inet": "an IPv4 socket", "inet6": "an IPv6 socket"}
-DIRECTIVES = {STREAM: "ListenStream=", DATAGRAM: "ListenDatagram=", SEQPACKET: "ListenSequentialPacket="}
 
 
 def by_name(text: str) -> Protocol | None:
@@ -78,18 +77,16 @@ def _fits(protocol: Protocol, listen: Listen) -> bool:
 def _misfit(listen: Listen, asked: Protocol | None) -> Invalid:
     """Say which of type and family is at fault, and what to do."""
     apart = "into a unit of its own"
-    family = listen.address.family
+    kind, address = KINDS[listen.kind], listen.address
     if asked is None:
-        return Invalid(
-            f"{CARRIES[listen.kind]} need a protocol over {SPOKEN_OVER[str(family)]}", hint="SocketProtocol=sctp has them"
-        )
+        return Invalid(f"{kind.carries} need a protocol over {address.noun}", hint="SocketProtocol=sctp has them")
     claim = f"cannot use SocketProtocol={asked.name} with "
-    if family is None:
-        return Invalid(f"{claim}ListenFIFO=: a FIFO speaks no protocol", hint=f"put the FIFO {apart}")
-    if family not in asked.families:
-        message = f"{claim}{listen.address}: {SPOKEN_OVER[family]} does not carry {asked.title}"
-        return Invalid(message, hint=f"put {listen.address} {apart}, or listen on an IP address")
-    known = " and ".join(CARRIES[kind] for kind in CARRIES if kind in asked.kinds)
-    use = " or ".join(DIRECTIVES[kind] for kind in DIRECTIVES if kind in asked.kinds)
-    message = f"{claim}{DIRECTIVES[listen.kind]}: {asked.title} carries {known} only"
-    return Invalid(message, hint=f"use {use}, or put the {listen.kind} socket {apart}")
+    if not kind.constant:
+        return Invalid(f"{claim}{kind.directive}=: a {kind.noun} speaks no protocol", hint=f"put the {kind.noun} {apart}")
+    if address.family not in asked.families:
+        message = f"{claim}{address}: {address.noun} does not carry {asked.title}"
+        return Invalid(message, hint=f"put {address} {apart}, or listen on an IP address")
+    known = " and ".join(kind.carries for kind in KINDS.values() if kind.name in asked.kinds)
+    use = " or ".join(f"{kind.directive}=" for kind in KINDS.values() if kind.name in asked.kinds)
+    message = f"{claim}{kind.directive}=: {asked.title} carries {known} only"
+    return Invalid(message, hint=f"use {use}, or put the {kind.noun} {apart}")

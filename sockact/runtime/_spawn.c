@@ -8,12 +8,31 @@
  * Python.h: the library is loaded with ctypes, so that building it takes a C compiler and nothing else.
  */
 #define _GNU_SOURCE
+#define _FILE_OFFSET_BITS 64 /* limits of 64 bits everywhere */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* In the order of OPERATIONS in native.py and attributes.py. */
+enum op { WRITE, LIMIT, NICE, SCHEDULER, AFFINITY, IO, PRCTL, BOUND, INHERIT, AMBIENT, ROOT, TERMINAL };
+
+/* What only some programs ask for: one system call, or a few. */
+struct setting {
+    int op;
+    uint64_t numbers[3];
+    const char *path;
+    const char *data;
+    size_t size;
+};
 
 struct image {
     const char *path;
@@ -29,9 +48,16 @@ struct image {
     int group_count;
     const char *directory;
     int directory_optional;
+    unsigned umask;
     const int *signals; /* whose disposition is not the default here */
     int signal_count;
-    const int *statuses; /* exit status for the failure of each step */
+    const int *ignored; /* by the program, too */
+    int ignored_count;
+    const struct setting *before; /* the user changes */
+    int before_count;
+    const struct setting *after;
+    int after_count;
+    const int *statuses; /* exit status for the failure of each step, settings included */
 };
 
 struct failure {
@@ -39,19 +65,20 @@ struct failure {
     int number;
 };
 
-/* In the order of STEPS in spawn.py. */
-enum step { SESSION, STDIN, STDOUT, STDERR, DESCRIPTORS, IDS, DIRECTORY, EXECUTE };
-
 static int session(const struct image *image)
 {
     for (int i = 0; i < image->signal_count; i++)
         if (signal(image->signals[i], SIG_DFL) == SIG_ERR)
             return -1;
+    for (int i = 0; i < image->ignored_count; i++)
+        if (signal(image->ignored[i], SIG_IGN) == SIG_ERR)
+            return -1;
+    umask(image->umask);
     return setsid();
 }
 
 /* dup2(2) onto itself would leave close-on-exec set. */
-static int standard_stream(int source, int target)
+static int duplicate(int source, int target)
 {
     return source == target ? fcntl(target, F_SETFD, 0) : dup2(source, target);
 }
@@ -67,16 +94,25 @@ static void close_from(unsigned first)
         close(fd);
 }
 
-/* Copies above the target range first: a source may stand where another one has to go. `copies` is memory of the caller. */
-static int descriptors(const struct image *image, int *copies)
+/* A source that stands where another one has to go is copied above the target range first; no more than that, because the
+ * limit of descriptors may be near. `left` is memory of the caller. */
+static int descriptors(const struct image *image, int *left)
 {
     int first = 3 + image->fd_count;
     for (int i = 0; i < image->fd_count; i++)
-        if ((copies[i] = fcntl(image->fds[i], F_DUPFD_CLOEXEC, first)) < 0)
+        left[i] = image->fds[i];
+    for (int i = 0; i < image->fd_count; i++) {
+        int target = 3 + i, moved = -1;
+        for (int j = i + 1; j < image->fd_count && left[i] != target; j++) {
+            if (left[j] != target)
+                continue;
+            if (moved < 0 && (moved = fcntl(target, F_DUPFD_CLOEXEC, first)) < 0)
+                return -1;
+            left[j] = moved;
+        }
+        if (duplicate(left[i], target) < 0)
             return -1;
-    for (int i = 0; i < image->fd_count; i++)
-        if (dup2(copies[i], 3 + i) < 0)
-            return -1;
+    }
     close_from((unsigned)first);
     return 0;
 }
@@ -104,6 +140,143 @@ static int ids(const struct image *image)
     return (int)syscall(SET_UIDS, image->uid, image->uid, image->uid);
 }
 
+/* proc(5) refuses some writes in user namespaces and to those without privileges; `numbers[0]` says to live with that. */
+static int write_file(const struct setting *setting)
+{
+    int fd = open(setting->path, O_WRONLY | O_CLOEXEC);
+    ssize_t written = fd < 0 ? -1 : write(fd, setting->data, setting->size);
+    int number = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = number;
+    return written >= 0 || (setting->numbers[0] && (number == EPERM || number == EACCES)) ? 0 : -1;
+}
+
+static rlim_t least(rlim_t a, rlim_t b)
+{
+    return a < b ? a : b;
+}
+
+/* As near as the hard limit lets us. */
+static int limit(const struct setting *setting)
+{
+    struct rlimit wanted = {setting->numbers[1], setting->numbers[2]}, now;
+    int resource = (int)setting->numbers[0];
+    if (setrlimit(resource, &wanted) == 0)
+        return 0;
+    if (errno != EPERM || getrlimit(resource, &now) < 0)
+        return -1;
+    if (now.rlim_max == RLIM_INFINITY) {
+        errno = EPERM;
+        return -1;
+    }
+    wanted.rlim_max = least(wanted.rlim_max, now.rlim_max);
+    wanted.rlim_cur = least(wanted.rlim_cur, wanted.rlim_max);
+    return setrlimit(resource, &wanted);
+}
+
+/* As near as RLIMIT_NICE lets us. */
+static int nice_value(const struct setting *setting)
+{
+    int wanted = (int)(int64_t)setting->numbers[0], now, best;
+    struct rlimit limit;
+    if (setpriority(PRIO_PROCESS, 0, wanted) == 0)
+        return 0;
+    if (errno != EPERM && errno != EACCES)
+        return -1;
+    now = getpriority(PRIO_PROCESS, 0);
+    if (wanted > now || getrlimit(RLIMIT_NICE, &limit) < 0)
+        return -1;
+    best = 20 - (limit.rlim_cur < 1 ? 1 : limit.rlim_cur > 40 ? 40 : (int)limit.rlim_cur);
+    return best < now ? setpriority(PRIO_PROCESS, 0, best) : 0;
+}
+
+static int scheduler(const struct setting *setting)
+{
+    struct sched_param parameters = {.sched_priority = (int)setting->numbers[1]};
+    /* Not the C library's: musl has none. */
+    return (int)syscall(SYS_sched_setscheduler, 0, (int)setting->numbers[0], &parameters);
+}
+
+/* Drop all capabilities but these from the bounding set; numbers that the kernel does not know end it. */
+static int bound(uint64_t keep)
+{
+    for (int i = 0; i < 64; i++) {
+        int had = prctl(PR_CAPBSET_READ, i, 0, 0, 0);
+        if (had < 0)
+            break;
+        if (had && !(keep >> i & 1) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* capget(2). The kernel's own header is not there with every C library. */
+struct capability_header {
+    uint32_t version;
+    int pid;
+};
+struct capability_data {
+    uint32_t effective, permitted, inheritable;
+};
+
+/* Make capabilities inheritable, and of the others those not that are not to be kept. */
+static int inherit(uint64_t add, uint64_t keep)
+{
+    struct capability_header head = {0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0};
+    struct capability_data data[2];
+    uint64_t all;
+    if (syscall(SYS_capget, &head, data) < 0)
+        return -1;
+    all = ((data[0].inheritable | (uint64_t)data[1].inheritable << 32) & keep) | add;
+    data[0].inheritable = (uint32_t)all;
+    data[1].inheritable = (uint32_t)(all >> 32);
+    return (int)syscall(SYS_capset, &head, data);
+}
+
+static int ambient(uint64_t wanted)
+{
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+        return -1;
+    for (int i = 0; i < 64; i++)
+        if (wanted >> i & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0) < 0)
+            return -1;
+    return 0;
+}
+
+static int set(const struct setting *setting)
+{
+    const uint64_t *numbers = setting->numbers;
+    switch ((enum op)setting->op) {
+    case WRITE:
+        return write_file(setting);
+    case LIMIT:
+        return limit(setting);
+    case NICE:
+        return nice_value(setting);
+    case SCHEDULER:
+        return scheduler(setting);
+    case AFFINITY:
+        return (int)syscall(SYS_sched_setaffinity, 0, setting->size, setting->data);
+    case IO:
+        return (int)syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, (int)numbers[0]);
+    case PRCTL:
+        return prctl((int)numbers[0], (unsigned long)numbers[1], 0, 0, 0);
+    case BOUND:
+        return bound(numbers[0]);
+    case INHERIT:
+        return inherit(numbers[0], numbers[1]);
+    case AMBIENT:
+        return ambient(numbers[0]);
+    case ROOT:
+        return chroot(setting->path);
+    case TERMINAL:
+        return ioctl(STDIN_FILENO, TIOCSCTTY, (int)numbers[0]);
+    }
+    errno = EINVAL;
+    return -1;
+}
+
 static void stamp(char *text, long pid)
 {
     char digits[24];
@@ -116,39 +289,53 @@ static void stamp(char *text, long pid)
     *text = '\0';
 }
 
-static _Noreturn void fail(const struct image *image, struct failure *failure, enum step step)
-{
-    failure->step = (int)step;
-    failure->number = errno;
-    _exit(image->statuses[step]);
-}
-
-static _Noreturn void child(const struct image *image, struct failure *failure, int *copies)
+/* The steps of spawn.py, in the same order; settings are steps, too, so that they are counted and not named here. */
+static _Noreturn void child(const struct image *image, struct failure *failure, int *left)
 {
     sigset_t none;
+    int step = 0;
 
     if (session(image) < 0)
-        fail(image, failure, SESSION);
-    for (int i = 0; i < 3; i++)
-        if (standard_stream(image->stdio[i], i) < 0)
-            fail(image, failure, (enum step)(STDIN + i));
-    if (descriptors(image, copies) < 0)
-        fail(image, failure, DESCRIPTORS);
+        goto failed;
+    for (int i = 0; i < 3; i++) {
+        step++;
+        if (duplicate(image->stdio[i], i) < 0)
+            goto failed;
+    }
+    step++;
+    if (descriptors(image, left) < 0)
+        goto failed;
+    for (int i = 0; i < image->before_count; i++) {
+        step++;
+        if (set(&image->before[i]) < 0)
+            goto failed;
+    }
+    step++;
     if (ids(image) < 0)
-        fail(image, failure, IDS);
+        goto failed;
+    for (int i = 0; i < image->after_count; i++) {
+        step++;
+        if (set(&image->after[i]) < 0)
+            goto failed;
+    }
+    step++;
     if (chdir(image->directory) < 0 && (!image->directory_optional || chdir("/") < 0))
-        fail(image, failure, DIRECTORY);
+        goto failed;
+    step++;
     if (image->pid_text)
         stamp(image->pid_text, getpid());
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     execve(image->path, image->argv, image->envp);
-    fail(image, failure, EXECUTE);
+failed:
+    failure->step = step;
+    failure->number = errno;
+    _exit(image->statuses[step]);
 }
 
 /* The pid, or -1 with `failure->number` set where no process could be made. A step that failed in the child is noted in
  * `failure`, whose step the caller has set to -1; the child has then ended with the step's exit status. */
-int sockact_spawn(const struct image *image, size_t size, struct failure *failure, int *copies)
+int sockact_spawn(const struct image *image, size_t size, struct failure *failure, int *left)
 {
     sigset_t all, before;
     pid_t pid;
@@ -162,7 +349,7 @@ int sockact_spawn(const struct image *image, size_t size, struct failure *failur
     sigprocmask(SIG_SETMASK, &all, &before);
     pid = vfork();
     if (pid == 0)
-        child(image, failure, copies);
+        child(image, failure, left);
     if (pid < 0)
         failure->number = errno;
     sigprocmask(SIG_SETMASK, &before, NULL);

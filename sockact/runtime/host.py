@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from functools import partial
+from functools import cache, partial
 
 from sockact.lifecycle.child import SEARCH_PATH, environment_file
+from sockact.net import linux
 from sockact.record import TYPE_CHECKING
 from sockact.runtime.kernel import Kernel, scope_id
+from sockact.runtime.listeners import LACKING
 from sockact.unit.gather import Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sockact.net.addresses import Address, Inet, Inet6
 
 
 def here() -> Host:
@@ -58,6 +63,7 @@ def here() -> Host:
         },
         os.path.exists("/proc/net/if_inet6"),
         _current_directory(),
+        os.environ,
     )
 
 
@@ -110,14 +116,15 @@ def _unless_known(what: str, name: str, look_up: Callable[[], object]) -> str:
 
 
 class Survey:
-    """This machine, as the verifier asks about it; every answer is what is wrong, or an empty text. `path` is the PATH that
-    services start from."""
+    """This machine, as the verifier asks about it; every answer but that of `setting` is what is wrong, or an empty text. `path`
+    is the PATH that services start from."""
 
     def __init__(self, path: str = "") -> None:
         self.path = path or os.environ.get("PATH", SEARCH_PATH)
+        self.kernel = Kernel()
 
     def program(self, name: str, path: str) -> str:
-        found = Kernel().find_program(name, path or self.path)
+        found = self.kernel.find_program(name, path or self.path)
         if "/" not in found:
             return f"{name} is in no folder of PATH"
         if not os.path.exists(found):
@@ -127,10 +134,10 @@ class Survey:
         return "" if os.access(found, os.X_OK) else f"{found} may not be executed (no x permission)"
 
     def user(self, name: str) -> str:
-        return _unless_known("user", name, lambda: Kernel().account(name, None))
+        return _unless_known("user", name, lambda: self.kernel.account(name, None))
 
     def group(self, name: str) -> str:
-        return _unless_known("group", name, lambda: Kernel().group_id(name))
+        return _unless_known("group", name, lambda: self.kernel.group_id(name))
 
     def interface(self, name: str) -> str:
         try:
@@ -144,3 +151,67 @@ class Survey:
 
     def directory(self, path: str) -> str:
         return "" if os.path.isdir(path) else f"{path} is no directory" if os.path.exists(path) else f"{path} does not exist"
+
+    def address(self, address: Inet | Inet6) -> str:
+        """bind(2) knows best, and for that any port and protocol will do."""
+        error = self._try(address.constant, "SOCK_DGRAM", 0, address.replace(port=0))
+        return f"no interface has {address.host} now" if error == errno.EADDRNOTAVAIL else ""
+
+    def protocol(self, name: str, family: str, kind: str, number: int) -> str:
+        error = self._try(family, kind, number)
+        return linux.meaning("socket", name, error) if error in LACKING else ""
+
+    def _try(self, family: str, kind: str, number: int, address: Address | None = None) -> int:
+        """The errno of opening and binding a socket that nobody will use; 0 when it went well."""
+        try:
+            fd = self.kernel.socket(family, kind, number)
+        except OSError as error:
+            return error.errno or 0
+        try:
+            if address:
+                self.kernel.bind(fd, address, None)
+        except OSError as error:
+            return error.errno or 0
+        finally:
+            self.kernel.close(fd)
+        return 0
+
+    def setting(self, name: str) -> int:
+        text = _first_line(f"/proc/sys/{name.replace('.', '/')}")
+        return int(text) if text.isdigit() else 0
+
+    def capability(self, *names: str) -> str:
+        held = _capabilities()
+        return "" if any(held >> CAPABILITIES[name] & 1 for name in names) else f"{' or '.join(names)} is missing"
+
+    def owner(self, user: str | None, group: str | None) -> str:
+        """Whether a file of ours may be given to them: to ourselves and our groups always (chown(2))."""
+        wrong = self.capability("CAP_CHOWN")
+        try:
+            uid = self.kernel.account(user, None).uid
+            gid = self.kernel.group_id(group) if group else self.kernel.account(user, None).gid
+        except KeyError:
+            return ""
+        if not wrong or (uid == os.geteuid() and gid in (os.getegid(), *os.getgroups())):
+            return ""
+        return f"to give the node to {user or group} takes privileges: {wrong}"
+
+    def account(self, user: str | None, group: str | None) -> str:
+        """Whether processes of ours may run as them."""
+        try:
+            account = self.kernel.account(user, self.kernel.group_id(group) if group else None)
+        except KeyError:
+            return ""
+        wrong = self.capability("CAP_SETUID")
+        return f"to run as {user or group} takes privileges: {wrong}" if wrong and self.kernel.must_become(account) else ""
+
+
+CAPABILITIES = {"CAP_CHOWN": 0, "CAP_SETUID": 7, "CAP_NET_BIND_SERVICE": 10, "CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}
+"""capabilities(7); include/uapi/linux/capability.h."""
+
+
+@cache
+def _capabilities() -> int:
+    """The effective capabilities of this process, a bit for each."""
+    with open("/proc/self/status") as file:
+        return next((int(line.split()[1], 16) for line in file if line.startswith("CapEff:")), 0)

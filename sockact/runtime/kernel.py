@@ -14,36 +14,28 @@ import pwd
 import select
 import signal
 import socket
-import stat
 import struct
 import sys
 import time
+from functools import partial
 from socket import socket as Socket  # noqa: N812 - the module's own name is needed, too
 
 from sockact.lifecycle.connection import Peer
 from sockact.lifecycle.limits import Exit
 from sockact.net import addresses, linux
 from sockact.record import TYPE_CHECKING, Record
+from sockact.runtime import namespaces, queues
+from sockact.runtime.filesystem import FileSystem
 from sockact.unit.values import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6, "unix": socket.AF_UNIX, "vsock": socket.AF_VSOCK}
-FAMILY_NAMES = {int(number): name for name, number in FAMILIES.items()}
-KINDS = {
-    addresses.STREAM: socket.SOCK_STREAM,
-    addresses.DATAGRAM: socket.SOCK_DGRAM,
-    addresses.SEQPACKET: socket.SOCK_SEQPACKET,
-}
-HOW = {
-    "null": os.O_RDWR,
-    "read": os.O_RDONLY,
-    "file": os.O_WRONLY | os.O_CREAT,
-    "append": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
-    "truncate": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
-}
+    from sockact.lifecycle.child import Setting
+    from sockact.net.plan import Value
+
+FAMILY_NAMES = {int(getattr(socket, known.constant)): str(known.family) for known in addresses.FAMILIES}
 ACCEPT_TRANSIENT = frozenset(
     {errno.EAGAIN, errno.ECONNABORTED, errno.ECONNRESET, errno.EINTR, errno.EPROTO, errno.ENETDOWN, errno.ENOPROTOOPT}
     | {errno.EHOSTDOWN, errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ENOTCONN, errno.ETIMEDOUT}
@@ -53,17 +45,11 @@ ACCEPT_TRANSIENT = frozenset(
 MOST_DESCRIPTORS = 1 << 16
 """How far descriptors are looked for to be closed. All of ours are close-on-exec anyway; RLIMIT_NOFILE may be a billion."""
 
-LARGEST_FILE = 16 << 20
-"""Bytes of a file that is read as a whole. The largest unit files have some hundred lines; this is a mistake in a name."""
-
 PR_SET_CHILD_SUBREAPER = 36
-
-
-class Node(Record):
-    """The identity of a node in the file system, whatever its name."""
-
-    device: int
-    inode: int
+SIOCGIFINDEX = 0x8933
+LONGEST_INTERFACE = 15
+MOST_FLUSHED = 1024
+"""Connections or messages that are dropped at a stretch; somebody might send faster than we drop."""
 
 
 class Account(Record):
@@ -75,44 +61,70 @@ class Account(Record):
     environment: dict[str, str]
 
 
-class Kernel:
+class Kernel(FileSystem):
     """The operating system. One instance for the life of the process; it remembers the sockets it opened by descriptor."""
 
     def __init__(self) -> None:
         self._sockets: dict[int, Socket] = {}
+        self._children = -1
+        """The list of our children, which is asked for at the end of each."""
 
     # Sockets
 
-    def socket(self, family: str, kind: str, protocol: int) -> int:
-        return self._remember(Socket(FAMILIES[family], KINDS[kind] | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol))
+    def socket(self, family: str, kind: str, protocol: int, network: int = -1) -> int:
+        """A socket of a family and type by the names of socket(2), in the network namespace behind a descriptor or in ours."""
+        flags = getattr(socket, kind) | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        make = partial(Socket, getattr(socket, family), flags, protocol)
+        return self._remember(make() if network < 0 else namespaces.inside(network, make))
+
+    def network(self, path: str) -> int:
+        """A descriptor of a network namespace: the one at a path, or without a path a new one with nothing but loopback."""
+        return namespaces.at(path) if path else namespaces.private_network()
 
     def _remember(self, opened: Socket) -> int:
         self._sockets[opened.fileno()] = opened
         return opened.fileno()
 
-    def setsockopt(self, fd: int, level: str, name: str, value: int | str) -> None:
-        if isinstance(value, int) and not -(1 << 31) <= value < 1 << 31:
+    def setsockopt(self, fd: int, level: str, name: str, value: Value) -> None:
+        numbers = value if isinstance(value, tuple) else (value,) if isinstance(value, int) else ()
+        if not all(-(1 << 31) <= number < 1 << 31 for number in numbers):
             raise OSError(errno.ERANGE, os.strerror(errno.ERANGE))
-        number = value if isinstance(value, int) else value.encode()
-        self._sockets[fd].setsockopt(linux.number(level), linux.number(name), number)
+        raw = struct.pack("=ii", *value) if isinstance(value, tuple) else value if isinstance(value, int) else value.encode()
+        self._sockets[fd].setsockopt(linux.number(level), linux.number(name), raw)
 
-    def getsockopt(self, fd: int, level: str, name: str) -> int:
-        return self._sockets[fd].getsockopt(linux.number(level), linux.number(name))
+    def getsockopt(self, fd: int, level: str, name: str, like: Value = 0) -> Value:
+        """What the kernel reports of an option, in the form of `like`."""
+        opened, numbers = self._sockets[fd], (linux.number(level), linux.number(name))
+        if isinstance(like, str):
+            return opened.getsockopt(*numbers, 64).rstrip(b"\0").decode(errors="replace")
+        if isinstance(like, tuple):
+            first, second = struct.unpack("=ii", opened.getsockopt(*numbers, 8))
+            return first, second
+        return opened.getsockopt(*numbers)
 
     def bind(self, fd: int, address: addresses.Address, mode: int | None) -> None:
         """Bind; a UNIX node gets exactly `mode`, which umask(2) alone can do without a moment of other permissions."""
         if mode is None:
-            self._sockets[fd].bind(_sockaddr(address))
+            self._sockets[fd].bind(self._sockaddr(fd, address))
             return
         before = os.umask(~mode & 0o777)
         try:
-            self._sockets[fd].bind(_sockaddr(address))
+            self._sockets[fd].bind(address.wire)
         finally:
             os.umask(before)
 
+    def _sockaddr(self, fd: int, address: addresses.Address) -> Any:
+        """What bind(2) takes; the name of an interface becomes its index in the socket's own network namespace."""
+        scope = getattr(address, "scope", "")
+        return (*address.wire, 0, scope_id(scope, self._sockets[fd])) if scope else address.wire
+
+    def bound_port(self, fd: int) -> int:
+        """The port that the kernel chose (getsockname(2))."""
+        return int(self._sockets[fd].getsockname()[1])
+
     def answers(self, kind: str, path: str) -> bool:
         """Whether somebody still receives at a UNIX path: connect(2) is refused when the node is a leftover."""
-        with socket.socket(socket.AF_UNIX, KINDS[kind] | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as probe:
+        with socket.socket(socket.AF_UNIX, getattr(socket, kind) | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as probe:
             return probe.connect_ex(path) != errno.ECONNREFUSED
 
     def listen(self, fd: int, backlog: int) -> None:
@@ -157,8 +169,32 @@ class Kernel:
             with select.epoll() as anonymous:
                 ours, theirs = os.fstat(anonymous.fileno()), os.fstat(pidfd)
             return theirs.st_ino if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino) else None
+        except OSError:
+            return None
         finally:
             os.close(pidfd)
+
+    def flush(self, fd: int) -> int:
+        """Drop what is waiting at a descriptor: connections are accepted and closed, all else is read. How many there were."""
+        return next((count for count in range(MOST_FLUSHED) if not self._drop(fd)), MOST_FLUSHED)
+
+    def _drop(self, fd: int) -> bool:
+        """Drop one connection or message; False when there is none."""
+        try:
+            poll = select.poll()  # select(2) ends at descriptor 1023
+            poll.register(fd, select.POLLIN)
+            if not poll.poll(0):
+                return False
+            opened = self._sockets.get(fd)
+            if opened is None:
+                return bool(queues.receive(fd) if queues.is_queue(fd) else os.read(fd, 1 << 16))
+            if opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                opened.accept()[0].close()
+            else:
+                opened.recv(1)
+        except OSError as error:
+            return error.errno in ACCEPT_TRANSIENT - {errno.EAGAIN, errno.EOPNOTSUPP}
+        return True
 
     def notify_socket(self) -> tuple[int, str]:
         """A datagram socket for sd_notify(3), under an abstract name the kernel chose; every message tells who sent it."""
@@ -167,104 +203,21 @@ class Kernel:
         receiver.bind("")
         return self._remember(receiver), "@" + receiver.getsockname()[1:].decode()
 
-    def receive(self, fd: int) -> tuple[bytes, int] | None:
-        """A message and the pid of its sender, None when there is none. Descriptors sent along are closed: that is also
-        what a sender waits for who asked for a barrier (sd_notify(3), BARRIER=1)."""
+    def receive(self, fd: int) -> tuple[bytes, int, tuple[int, ...]] | None:
+        """A message, the pid of its sender, and the descriptors that were sent along, which are the caller's now; None when
+        there is none."""
         try:
             space = socket.CMSG_SPACE(12) + socket.CMSG_SPACE(253 * 4)
             data, ancillary, _, _ = self._sockets[fd].recvmsg(4096, space, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return None
-        pid = 0
+        pid, passed = 0, tuple[int, ...]()
         for level, kind, raw in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
                 pid = struct.unpack("=iII", raw[:12])[0]
             elif level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                for passed in struct.unpack(f"={len(raw) // 4}i", raw[: len(raw) // 4 * 4]):
-                    os.close(passed)
-        return data, pid
-
-    # Files
-
-    def make_fifo(self, path: str, mode: int) -> bool:
-        """Create a FIFO with exactly this mode; False when something is there already."""
-        before = os.umask(~mode & 0o777)
-        try:
-            os.mkfifo(path, mode)
-        except FileExistsError:
-            return False
-        finally:
-            os.umask(before)
-        return True
-
-    def open_fifo(self, path: str) -> int:
-        """Open a FIFO; FileExistsError for anything else at that path."""
-        if not stat.S_ISFIFO(os.lstat(path).st_mode):
-            raise FileExistsError(errno.EEXIST, "something else than a FIFO is there", path)
-        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-    def node_access(self, path: str) -> tuple[int, int, int]:
-        """Owner, group and access mode of a node."""
-        found = os.lstat(path)
-        return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
-
-    def ids(self) -> tuple[int, int]:
-        """The user and group that what we create belongs to."""
-        return os.geteuid(), os.getegid()
-
-    def node(self, path: str) -> Node | None:
-        """Which node is at that path; None when there is none, or nobody may look."""
-        try:
-            found = os.lstat(path)
-        except OSError:
-            return None
-        return Node(found.st_dev, found.st_ino)
-
-    def is_socket_node(self, path: str) -> bool:
-        return stat.S_ISSOCK(os.lstat(path).st_mode)
-
-    def make_parents(self, path: str, mode: int, made: list[str]) -> None:
-        """Create missing parents with exactly this mode; `made` grows by each of them."""
-        parent = os.path.dirname(path)
-        if os.path.isdir(parent):
-            return
-        self.make_parents(parent, mode, made)
-        before = os.umask(0)
-        try:
-            os.mkdir(parent, mode)
-            made.append(parent)
-        finally:
-            os.umask(before)
-
-    def chown(self, path: str, uid: int, gid: int) -> None:
-        os.chown(path, uid, gid, follow_symlinks=False)
-
-    def unlink(self, path: str) -> None:
-        os.unlink(path)
-
-    def remove(self, path: str) -> None:
-        """Remove a node or an empty directory of ours; gone is gone, and what others have put there stays."""
-        try:
-            os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
-                raise
-
-    def read_file(self, path: str) -> bytes:
-        """The contents of a regular file; anything else could keep us waiting."""
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", path)
-            if found.st_size > LARGEST_FILE:
-                raise OSError(errno.EFBIG, f"larger than {LARGEST_FILE >> 20} MiB", path)
-            return file.read()
-
-    def open(self, path: str, how: str) -> int:
-        """Open a file for a standard stream. A FIFO nobody reads from is an error (ENXIO), not a wait."""
-        fd = os.open(path, HOW[how] | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
-        os.set_blocking(fd, True)
-        return fd
+                passed += struct.unpack(f"={len(raw) // 4}i", raw[: len(raw) // 4 * 4])
+        return data, pid, passed
 
     def close(self, fd: int) -> None:
         known = self._sockets.pop(fd, None)
@@ -278,8 +231,7 @@ class Kernel:
     def account(self, user: str | None, gid: int | None) -> Account:
         """Ids and login environment; without a group the user's own. KeyError when nobody knows the user."""
         if user is None:
-            group = os.getgid() if gid is None else gid
-            return Account(os.getuid(), group, (group,), {})
+            return Account(os.getuid(), os.getgid() if gid is None else gid, (), {})
         entry = pwd.getpwuid(int(user)) if is_id(user) else pwd.getpwnam(user)
         group = entry.pw_gid if gid is None else gid
         login = {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": entry.pw_shell}
@@ -318,12 +270,15 @@ class Kernel:
 
     def place(self, sources: Sequence[int], keep: int) -> int:
         """Make `sources` the descriptors 3, 4, … and close all others; `keep` survives behind them. Returns where it is."""
-        first = 3 + len(sources)
-        # Copies above the target range first: a source may stand where another one has to go.
-        copies = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, first + 1) for fd in (*sources, keep)]
-        for target, copy in enumerate(copies[:-1], 3):
-            os.dup2(copy, target)
-        os.dup2(copies[-1], first, inheritable=False)
+        first, left = 3 + len(sources), [*sources, keep]
+        for index, target in enumerate(range(3, first)):
+            # One that stands where another one has to go is copied first; no more, for the limit of descriptors may be near.
+            if left[index] != target and target in left[index + 1 :]:
+                moved = fcntl.fcntl(target, fcntl.F_DUPFD_CLOEXEC, first)
+                left = [moved if fd == target else fd for fd in left]
+            self.duplicate(left[index], target)
+        if left[-1] != first:
+            os.dup2(left[-1], first, inheritable=False)
         os.closerange(first + 1, MOST_DESCRIPTORS)
         return first
 
@@ -337,11 +292,13 @@ class Kernel:
         else:
             os.dup2(fd, target)
 
-    def reset_signals(self, numbers: Sequence[int]) -> None:
-        """Default dispositions for these signals, and none blocked. Before that, no signal may reach Python's handlers."""
+    def reset_signals(self, numbers: Sequence[int], ignored: Sequence[int]) -> None:
+        """Default dispositions for these signals, some ignored, none blocked. Before that, none may reach Python's handlers."""
         signal.set_wakeup_fd(-1)
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def block_signals(self) -> None:
@@ -353,15 +310,30 @@ class Kernel:
     def change_directory(self, path: str) -> None:
         os.chdir(path)
 
+    def set_umask(self, mask: int) -> None:
+        os.umask(mask)
+
+    def get_ready_to_apply(self) -> None:
+        """Load what `apply` takes, before there is a fork."""
+        from sockact.runtime import attributes
+
+        attributes.ready()
+
+    def apply(self, setting: Setting) -> None:
+        """Set something of this process that only some services ask for."""
+        from sockact.runtime import attributes
+
+        attributes.apply(setting)
+
     def execute(self, path: str, argv: list[str], environment: Mapping[str, str]) -> None:
         os.execve(path, argv, environment)
 
-    def find_program(self, name: str, search: str) -> str:
-        """The path of a program named without slashes; the name itself when it is nowhere, for exec to report."""
+    def find_program(self, name: str, search: str, root: str = "") -> str:
+        """The path inside a root of a program named without slashes; the name itself when it is nowhere, for exec to report."""
         if "/" in name:
             return name
         found = (f"{folder}/{name}" for folder in search.split(":") if folder)
-        return next((path for path in found if os.path.isfile(path) and os.access(path, os.X_OK)), name)
+        return next((path for path in found if os.path.isfile(root + path) and os.access(root + path, os.X_OK)), name)
 
     def exit_child(self, status: int) -> None:
         os._exit(status)
@@ -383,6 +355,43 @@ class Kernel:
     def kill_group(self, group: int, number: int) -> bool:
         """Signal a process group; False when nobody is in it. Signal 0 just asks."""
         return _signalled(os.killpg, group, number)
+
+    def hangs_on_terminal(self) -> bool:
+        """Whether SIGHUP says that our terminal is gone. Process 1 of a container is not left alone by its terminal."""
+        return os.getpid() != 1 and os.isatty(2)
+
+    def invocation_id(self) -> str:
+        """A name for one start of a unit that no other one has (systemd.exec(5), $INVOCATION_ID)."""
+        return os.urandom(16).hex()
+
+    def children(self) -> list[int]:
+        """Our children, orphans that we have adopted included (proc(5), children; empty where the kernel does not tell)."""
+        try:
+            if self._children < 0:
+                self._children = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
+            return [int(pid) for pid in os.pread(self._children, 1 << 20, 0).split()]
+        except OSError:
+            return []
+
+    def invocation_of(self, pid: int) -> str:
+        """The INVOCATION_ID that a process was started with; nothing for one that we may not look at, or that is gone."""
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                found = [line[14:] for line in file.read().split(b"\0") if line.startswith(b"INVOCATION_ID=")]
+        except OSError:
+            return ""
+        return found[0].decode(errors="replace") if found else ""
+
+    def pidfd(self, pid: int) -> int:
+        """A descriptor that becomes readable when the process ends; ProcessLookupError when it has."""
+        return os.pidfd_open(pid)
+
+    def group_of(self, pid: int) -> int:
+        """The process group of a process; 0 when it is gone."""
+        try:
+            return os.getpgid(pid)
+        except ProcessLookupError:
+            return 0
 
     def pid(self) -> int:
         return os.getpid()
@@ -421,6 +430,10 @@ class Kernel:
         """CLOCK_BOOTTIME, the clock of systemd's limits: it goes on while the machine sleeps."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
+    def monotonic(self) -> float:
+        """CLOCK_MONOTONIC, by which services tell when they began to reload (sd_notify(3), MONOTONIC_USEC)."""
+        return time.monotonic()
+
     def handle_signals(self, numbers: Sequence[int], wakeup: int) -> None:
         """Have these signals written into `wakeup` as bytes. PID 1 has no default dispositions: what it does not handle,
         the kernel drops (signal(7))."""
@@ -454,24 +467,13 @@ def _noted(number: int, frame: object) -> None:
     """The wakeup descriptor has the news; a handler must be there for it to be written."""
 
 
-def _sockaddr(address: addresses.Address) -> Any:
-    """What Python's bind() takes for an address."""
-    if isinstance(address, addresses.Inet):
-        return address.host, address.port
-    if isinstance(address, addresses.Inet6):
-        return address.host, address.port, 0, scope_id(address.scope)
-    if isinstance(address, addresses.Vsock):
-        return address.cid, address.port
-    if isinstance(address, addresses.Unix):
-        return address.name if address.node else b"\0" + os.fsencode(address.name[1:])
-    raise TypeError(f"{address} is not the address of a socket")
-
-
-def scope_id(scope: str) -> int:
-    if not scope:
-        return 0
+def scope_id(scope: str, asked: Socket | None = None) -> int:
+    """The index of an interface by name or number, as a socket sees it (netdevice(7), SIOCGIFINDEX). ENODEV without one."""
     try:
-        return socket.if_nametoindex(scope)
+        if asked is None or len(scope) > LONGEST_INTERFACE:  # alternative names are longer than what the ioctl takes
+            return socket.if_nametoindex(scope)
+        request = struct.pack("16si", os.fsencode(scope), 0)
+        return int(struct.unpack("16si", fcntl.ioctl(asked.fileno(), SIOCGIFINDEX, request + bytes(20))[:20])[1])
     except OSError as error:
         if scope.isdigit():
             return int(scope)

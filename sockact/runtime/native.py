@@ -11,11 +11,30 @@ from sockact.record import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sockact.lifecycle.child import Setting
     from sockact.runtime.spawn import Image
 
 LIBRARY = os.path.join(os.path.dirname(__file__), "_spawn.so")
 PID_ROOM = b"LISTEN_PID=" + b"0" * 20
 """An environment entry with room for any pid, which the child overwrites."""
+
+
+OPERATIONS = (
+    *("write", "limit", "nice", "scheduler", "affinity", "io", "prctl", "bound", "inherit", "ambient", "root", "terminal"),
+)
+"""`enum op` of _spawn.c."""
+
+
+class _Setting(ctypes.Structure):
+    """`struct setting` of _spawn.c."""
+
+    _fields_ = (
+        ("op", ctypes.c_int),
+        ("numbers", ctypes.c_uint64 * 3),
+        ("path", ctypes.c_char_p),
+        ("data", ctypes.c_char_p),
+        ("size", ctypes.c_size_t),
+    )
 
 
 class _Image(ctypes.Structure):
@@ -36,8 +55,15 @@ class _Image(ctypes.Structure):
         ("group_count", ctypes.c_int),
         ("directory", ctypes.c_char_p),
         ("directory_optional", ctypes.c_int),
+        ("umask", ctypes.c_uint),
         ("signals", ctypes.POINTER(ctypes.c_int)),
         ("signal_count", ctypes.c_int),
+        ("ignored", ctypes.POINTER(ctypes.c_int)),
+        ("ignored_count", ctypes.c_int),
+        ("before", ctypes.POINTER(_Setting)),
+        ("before_count", ctypes.c_int),
+        ("after", ctypes.POINTER(_Setting)),
+        ("after_count", ctypes.c_int),
         ("statuses", ctypes.POINTER(ctypes.c_int)),
     )
 
@@ -56,9 +82,11 @@ class Executor:
         self._spawn = ctypes.CDLL(LIBRARY).sockact_spawn
         self._statuses = (ctypes.c_int * len(statuses))(*statuses)
 
-    def spawn(self, image: Image, signals: Sequence[int]) -> tuple[int, int, int]:
-        """The pid, and the step and errno of a failure in the child (step -1 for none). OSError without a process."""
-        environment = [_encode(f"{name}={value}") for name, value in image.environment.items()]
+    def spawn(self, image: Image, signals: Sequence[int], statuses: Sequence[int] = ()) -> tuple[int, int, int]:
+        """The pid, and the step and errno of a failure in the child (step -1 for none). OSError without a process. `statuses`
+        are those of an image whose settings are steps, too."""
+        variables = "\0".join([f"{name}={value}" for name, value in image.environment.items()])
+        environment = _encode(variables).split(b"\0") if variables else []
         room = ctypes.create_string_buffer(PID_ROOM)
         if image.stamped:
             environment.append(b"")
@@ -82,16 +110,34 @@ class Executor:
             len(groups),
             _encode(image.directory),
             image.directory_optional,
+            image.umask,
             (ctypes.c_int * len(signals))(*signals),
             len(signals),
-            self._statuses,
+            (ctypes.c_int * len(image.ignored))(*image.ignored),
+            len(image.ignored),
+            _settings(image.before),
+            len(image.before),
+            _settings(image.after),
+            len(image.after),
+            (ctypes.c_int * len(statuses))(*statuses) if statuses else self._statuses,
         )
         failure = _Failure(-1, 0)
-        copies = (ctypes.c_int * len(image.descriptors))()
-        pid = self._spawn(ctypes.byref(raw), ctypes.c_size_t(ctypes.sizeof(raw)), ctypes.byref(failure), copies)
+        left = (ctypes.c_int * len(image.descriptors))()
+        pid = self._spawn(ctypes.byref(raw), ctypes.c_size_t(ctypes.sizeof(raw)), ctypes.byref(failure), left)
         if pid < 0:
             raise OSError(failure.number, os.strerror(failure.number))
         return pid, failure.step, failure.number
+
+
+def _settings(settings: Sequence[Setting]) -> ctypes.Array[_Setting] | None:
+    """None for the many that have none."""
+    if not settings:
+        return None
+    raw = [
+        _Setting(OPERATIONS.index(one.op), (ctypes.c_uint64 * 3)(*one.numbers), _encode(one.path), one.data, len(one.data))
+        for one in settings
+    ]
+    return (_Setting * len(raw))(*raw)
 
 
 def _encode(text: str) -> bytes:

@@ -1,6 +1,7 @@
 """sd_notify(3): one datagram socket for all services, opened when the first service needs it.
 
-A message counts for the service whose main process sent it (NotifyAccess=main); the kernel vouches for the sender.
+The kernel vouches for the sender. Descriptors that come along are closed unless somebody keeps them: that is also what a
+sender waits for who asked for a barrier (BARRIER=1).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from sockact.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from sockact.runtime.kernel import Kernel
     from sockact.runtime.loop import Loop
@@ -19,22 +20,37 @@ BATCH = 1024
 
 
 class Message(Record):
-    """What a service said: the pid of the sender, and the assignments, the last of each name."""
+    """What a service said: the pid of the sender, the assignments, the first of each name, all lines, and descriptors."""
 
     pid: int
     said: dict[str, str]
+    lines: tuple[str, ...] = ()
+    descriptors: tuple[int, ...] = ()
+
+    def says(self, name: str) -> bool:
+        return f"{name}=1" in self.lines
+
+    def number(self, name: str) -> int | None:
+        """The number it says, if it is one."""
+        text = self.said.get(name, "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def parse(data: bytes, pid: int) -> Message:
+def parse(data: bytes, pid: int, descriptors: tuple[int, ...] = ()) -> Message:
     """Split a datagram into its NAME=VALUE lines; what is no assignment says nothing."""
-    lines = (line.partition("=") for line in data.decode(errors="replace").split("\n"))
-    return Message(pid, {name: value for name, equals, value in lines if equals})
+    lines = tuple(data.decode(errors="replace").split("\n"))
+    said: dict[str, str] = {}
+    for line in lines:
+        name, equals, value = line.partition("=")
+        if equals:
+            said.setdefault(name, value)
+    return Message(pid, said, lines, descriptors)
 
 
 class Notifications:
-    """The receiving end of NOTIFY_SOCKET."""
+    """The receiving end of NOTIFY_SOCKET. Whoever takes a message tells which of its descriptors are kept."""
 
-    def __init__(self, kernel: Kernel, loop: Loop, deliver: Callable[[Message], None]) -> None:
+    def __init__(self, kernel: Kernel, loop: Loop, deliver: Callable[[Message], Collection[int]]) -> None:
         self.kernel = kernel
         self.loop = loop
         self.deliver = deliver
@@ -51,7 +67,14 @@ class Notifications:
     def drain(self) -> None:
         """Deliver what has arrived; also asked for before a process that ended is declared dead, whose last words wait here."""
         for _ in range(BATCH if self._fd >= 0 else 0):
-            received = self.kernel.receive(self._fd)
+            try:
+                received = self.kernel.receive(self._fd)
+            except OSError:
+                return  # out of memory at this moment; the messages wait
             if received is None:
                 return
-            self.deliver(parse(*received))
+            message = parse(*received)
+            kept = self.deliver(message)
+            for fd in message.descriptors:
+                if fd not in kept:
+                    self.kernel.close(fd)

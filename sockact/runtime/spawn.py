@@ -19,13 +19,16 @@ from sockact.record import TYPE_CHECKING, Record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sockact.lifecycle.child import ChildPlan
+    from sockact.lifecycle.child import ChildPlan, Setting, Source
     from sockact.runtime.kernel import Account, Kernel
+    from sockact.runtime.provisions import Note, Provided
+    from sockact.unit.directives.execution import ExecutionSection
 
     Execute = Callable[["Image"], tuple[int, int, int]]
     """Takes an image; returns the pid, the index of the step that failed (-1 for none), and its errno."""
 
 REPORT = struct.Struct("=ii")
+CORE_FILTER = "/proc/self/coredump_filter"
 EXECUTOR_VARIABLE = "SOCKACT_EXECUTOR"
 """`fork` keeps to the Python executor even where the C one was built."""
 
@@ -43,7 +46,18 @@ class Image(Record):
     account: Account | None
     directory: str
     directory_optional: bool
+    umask: int
+    ignored: tuple[int, ...]
+    """Signals that are ignored; all others have their defaults."""
+    before: tuple[Setting, ...]
+    """What is set before the user changes, and what after it."""
+    after: tuple[Setting, ...]
     opened: tuple[int, ...]
+
+    @property
+    def changes_memory(self) -> bool:
+        """Whether it sets something that belongs to the memory, which a child of vfork(2) shares with us."""
+        return any(setting.path == CORE_FILTER for setting in self.before)
 
 
 class Failure(Record):
@@ -60,6 +74,17 @@ class Failure(Record):
         )
 
 
+class Preparation(Record):
+    """A process that is being prepared: its plan, the unit it is for, whom to tell what is not as it was asked for, and the
+    descriptors that were opened for it so far."""
+
+    kernel: Kernel
+    plan: ChildPlan
+    unit: str
+    note: Note
+    opened: list[int]
+
+
 class NotPreparedError(Exception):
     """The process was not even tried: something it needs is missing."""
 
@@ -71,40 +96,68 @@ class NotPreparedError(Exception):
 # Preparing
 
 
-def prepare(kernel: Kernel, plan: ChildPlan) -> Image:
-    """Everything up to the fork. NotPreparedError says what was missing; nothing stays open then."""
+def prepare(kernel: Kernel, plan: ChildPlan, unit: str = "", note: Note = lambda text: None) -> Image:
+    """Everything up to the fork. NotPreparedError says what was missing; nothing stays open then. `note` is told what is not
+    as it was asked for."""
     opened: list[int] = []
     try:
-        return _prepared(kernel, plan, opened)
+        return _prepared(Preparation(kernel, plan, unit, note, opened))
     except BaseException:
         for fd in opened:
             kernel.close(fd)
         raise
 
 
-def _prepared(kernel: Kernel, plan: ChildPlan, opened: list[int]) -> Image:
-    stdio = _streams(kernel, plan, opened)
+def _prepared(preparation: Preparation) -> Image:
+    kernel, plan, opened = preparation.kernel, preparation.plan, preparation.opened
     account = _account(kernel, plan)
-    environment = _attempt("reading the environment", 6, lambda: _environment(kernel, plan, account))
-    for fd in plan.descriptors:
+    provided = None if plan.extras is child.PLAIN else _provided(preparation, account)
+    account = provided.account if provided else account
+    stdio = _streams(kernel, plan, opened)
+    environment = attempt("reading the environment", 6, lambda: _environment(kernel, plan, account, provided))
+    for fd in plan.descriptors[: plan.sockets]:
         # An inetd-style program knows nothing of O_NONBLOCK; others get what NonBlocking= says.
         kernel.set_blocking(fd, not plan.non_blocking)
     directory = plan.directory.path if plan.directory else "/"
+    search, extras = plan.extras.search or environment.get("PATH", child.SEARCH_PATH), plan.extras
     return Image(
-        kernel.find_program(plan.command.program, environment.get("PATH", child.SEARCH_PATH)),
+        kernel.find_program(plan.command.program, search, extras.root),
         tuple(child.expand(plan.command, environment)),
         environment,
-        "LISTEN_FDS" in plan.handed,
+        "LISTEN_FDS" in environment,
         stdio,
-        plan.descriptors[: plan.placed],
-        account if account and kernel.must_become(account) else None,
+        plan.descriptors[: plan.placed] + (provided.descriptors if provided else ()),
+        account if account and (extras.supplementary or kernel.must_become(account)) else None,
         environment.get("HOME", "/") if directory == "~" else directory,
         plan.directory is not None and plan.directory.optional,
+        plan.umask,
+        plan.ignored,
+        extras.before,
+        extras.after,
         tuple(opened),
     )
 
 
-def _attempt(step: str, status: int, action: Callable[[], _T]) -> _T:
+def _provided(preparation: Preparation, account: Account | None) -> Provided:
+    from sockact.runtime.provisions import provide
+
+    return provide(preparation, account)
+
+
+def release(kernel: Kernel, section: ExecutionSection, unit: str, restarts: bool, note: Note) -> None:
+    """Take away what a unit had and that does not outlive it, or its restarts."""
+    if child.ASKING.isdisjoint(section.given):
+        return
+    from sockact.runtime import provisions
+
+    try:
+        provisions.release(kernel, section, unit, restarts)
+    except OSError as error:
+        note(f"cannot remove {error.filename}: {error.strerror}")
+
+
+def attempt(step: str, status: int, action: Callable[[], _T]) -> _T:
+    """Do something without which there is no process: NotPreparedError with this step and status if it fails."""
     try:
         return action()
     except KeyError as error:
@@ -126,23 +179,46 @@ def _streams(kernel: Kernel, plan: ChildPlan, opened: list[int]) -> tuple[int, i
             raise NotPreparedError(Failure(step, status, errno.EINVAL))
         elif source == child.CONNECTION:
             found.append(plan.descriptors[0])
-        elif source.path:
-            opened.append(_attempt(step, status, partial(kernel.open, source.path, source.how)))
-            found.append(opened[-1])
+        elif source == child.MISSING:
+            raise NotPreparedError(Failure(step, status, errno.ENOENT))
+        elif source.how:
+            fd = attempt(step, status, partial(_opened, kernel, plan, source))
+            opened += [fd] if fd >= 0 else []
+            found.append(fd if fd >= 0 else source.fd)
         else:
             found.append(source.fd)
     return found[0], found[1], found[2]
 
 
+def _opened(kernel: Kernel, plan: ChildPlan, source: Source) -> int:
+    """A new descriptor for a stream; -1 for one that has to do with what there is instead."""
+    match source.how:
+        case "data":
+            return kernel.places.data(plan.extras.data)
+        case "journal":
+            return kernel.places.journal(source.path)
+        case "kmsg":
+            return kernel.places.kernel_log()
+    try:
+        return kernel.open(source.path, source.how)
+    except OSError as error:
+        # That is what opening a socket comes to.
+        fd = kernel.places.connect(source.path, "SOCK_STREAM") if error.errno == errno.ENXIO else -1
+        if fd < 0:
+            raise
+        return fd
+
+
 def _account(kernel: Kernel, plan: ChildPlan) -> Account | None:
     if plan.user is None and plan.group is None:
         return None
-    gid = _attempt("finding the group", 216, partial(kernel.group_id, plan.group)) if plan.group else None
-    return _attempt("finding the user", 217, partial(kernel.account, plan.user, gid))
+    gid = attempt("finding the group", 216, partial(kernel.group_id, plan.group)) if plan.group else None
+    return attempt("finding the user", 217, partial(kernel.account, plan.user, gid))
 
 
-def _environment(kernel: Kernel, plan: ChildPlan, account: Account | None) -> dict[str, str]:
-    environment = {**plan.base, **(account.environment if account else {}), **dict(plan.own)}
+def _environment(kernel: Kernel, plan: ChildPlan, account: Account | None, provided: Provided | None) -> dict[str, str]:
+    login = provided.variables if provided else account.environment if account else {}
+    environment = {**plan.base, **login, **dict(plan.own)}
     for file in plan.files:
         try:
             data = kernel.read_file(file.path)
@@ -153,7 +229,8 @@ def _environment(kernel: Kernel, plan: ChildPlan, account: Account | None) -> di
         if b"\0" in data:
             raise OSError(errno.EINVAL, f"a NUL byte in {file.path}")
         environment |= child.environment_file(data.decode(errors="surrogateescape"))
-    return environment | plan.handed
+    environment |= plan.handed
+    return child.finished(environment, plan, provided.fd_names) if provided else environment
 
 
 # Executing
@@ -169,7 +246,8 @@ class _Child:
         self.report = report
 
     def start_session(self) -> None:
-        self.kernel.reset_signals(self.signals)
+        self.kernel.reset_signals(self.signals, self.image.ignored)
+        self.kernel.set_umask(self.image.umask)
         self.kernel.new_session()
 
     def set_stream(self, target: int) -> None:
@@ -205,45 +283,74 @@ class Step(Record):
     run: Callable[[_Child], None]
 
 
-STEPS = (
+FIRST_STEPS = (
     Step("setting up a session of its own", 207, _Child.start_session),
     Step("setting standard input", 208, lambda c: c.set_stream(0)),
     Step("setting standard output", 209, lambda c: c.set_stream(1)),
     Step("setting standard error", 222, lambda c: c.set_stream(2)),
     Step("placing the descriptors", 202, _Child.place_descriptors),
-    Step("changing to the user or group", 216, _Child.change_ids),
+)
+CHANGE = Step("changing to the user or group", 216, _Child.change_ids)
+LAST_STEPS = (
     Step("changing to the working directory", 200, _Child.change_directory),
     Step("executing the program", 203, _Child.execute),
 )
+STEPS = (*FIRST_STEPS, CHANGE, *LAST_STEPS)
 """_spawn.c has the same steps in the same order, and is told the statuses."""
+
+
+def steps(image: Image) -> tuple[Step, ...]:
+    """The steps of this image: its settings are steps, too."""
+    if not image.before and not image.after:
+        return STEPS
+    before, after = (tuple(map(_setting_step, settings)) for settings in (image.before, image.after))
+    return (*FIRST_STEPS, *before, CHANGE, *after, *LAST_STEPS)
+
+
+def _setting_step(setting: Setting) -> Step:
+    return Step(setting.name, setting.status, lambda c: c.kernel.apply(setting))
 
 
 def executor(kernel: Kernel, signals: list[int]) -> Execute:
     """The best executor there is. `signals` are those whose disposition is not the default in this process."""
     if os.environ.get(EXECUTOR_VARIABLE) != "fork":
         try:
-            from sockact.runtime.native import Executor
+            from sockact.runtime import native as c
 
-            native = Executor([step.status for step in STEPS])
+            native = c.Executor([step.status for step in STEPS])
         except (ImportError, OSError, AttributeError):
             pass  # not built: the wheel came without it, or the machine has no ctypes
         else:
-            return lambda image: native.spawn(image, signals)
+            return lambda image: _native(kernel, image, signals, native)
     return lambda image: _fork(kernel, image, signals)
 
 
-def spawn(kernel: Kernel, plan: ChildPlan, execute: Execute) -> tuple[int, Failure | None]:
+def _native(kernel: Kernel, image: Image, signals: list[int], native: Executor) -> tuple[int, int, int]:
+    """The C executor, where it can do it."""
+    if not image.before and not image.after:
+        return native.spawn(image, signals)
+    if image.changes_memory:
+        return _fork(kernel, image, signals)
+    return native.spawn(image, signals, [step.status for step in steps(image)])
+
+
+def spawn(
+    kernel: Kernel, plan: ChildPlan, execute: Execute, unit: str = "", note: Note = lambda text: None
+) -> tuple[int, Failure | None]:
     """Start the process: its pid, and the step that failed if one did (the child then ends with its status).
 
     NotPreparedError if it was not even tried, OSError if no process could be made.
     """
-    image = prepare(kernel, plan)
+    image = prepare(kernel, plan, unit, note)
     try:
         pid, step, number = execute(image)
     finally:
         for fd in image.opened:
             kernel.close(fd)
-    return pid, None if step < 0 else Failure(STEPS[step].name, STEPS[step].status, number)
+    if step < 0:
+        return pid, None
+    failed = steps(image)[step]
+    return pid, Failure(failed.name, failed.status, number)
 
 
 def _fork(kernel: Kernel, image: Image, signals: list[int]) -> tuple[int, int, int]:
@@ -258,6 +365,8 @@ def _fork(kernel: Kernel, image: Image, signals: list[int]) -> tuple[int, int, i
 
 
 def _forked(kernel: Kernel, image: Image, signals: list[int], writer: int) -> int:
+    if image.before or image.after:
+        kernel.get_ready_to_apply()
     # A signal in the child before its handlers are reset would be noted in the parent's wakeup pipe, as if it were ours.
     kernel.block_signals()
     try:
@@ -272,9 +381,9 @@ def _forked(kernel: Kernel, image: Image, signals: list[int], writer: int) -> in
 
 def _run(starting: _Child) -> None:
     """In the child: the steps, or the report of the one that failed. Never returns."""
-    reached = -1
+    reached, all_ = -1, steps(starting.image)
     try:
-        for step in STEPS:
+        for step in all_:
             reached += 1
             step.run(starting)
     except OSError as error:
@@ -283,10 +392,12 @@ def _run(starting: _Child) -> None:
         starting.kernel.write(starting.report, REPORT.pack(reached, errno.EILSEQ))
     finally:
         # Whatever happens, a child never runs on as a second supervisor.
-        starting.kernel.exit_child(STEPS[reached].status)
+        starting.kernel.exit_child(all_[reached].status)
 
 
 if TYPE_CHECKING:
     from typing import TypeVar
+
+    from sockact.runtime.native import Executor
 
     _T = TypeVar("_T")

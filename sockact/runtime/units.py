@@ -1,6 +1,6 @@
 """Units at work: the state of a socket or service while it runs, and the facts its machine decides by.
 
-Plain holders without a system call: what they know, the supervisor has told them.
+Plain holders without a system call: what they know, those have told them who carry out the effects.
 """
 
 from __future__ import annotations
@@ -14,13 +14,21 @@ from sockact.lifecycle.service import State as ServiceState
 from sockact.lifecycle.socket import Event as SocketEvent
 from sockact.lifecycle.socket import State as SocketState
 from sockact.record import TYPE_CHECKING, Record
+from sockact.runtime.processes import CONTROL, MAIN
 
 if TYPE_CHECKING:
     from sockact.runtime.listeners import OpenPort
     from sockact.runtime.loop import Timer
+    from sockact.unit.commands import Command
     from sockact.unit.gather import Template
     from sockact.unit.load import ServiceUnit, SocketUnit
-    from sockact.unit.values import Command
+
+
+UP = (
+    *(ServiceState.RUNNING, ServiceState.EXITED),
+    *(ServiceState.RELOAD, ServiceState.RELOAD_SIGNAL, ServiceState.RELOAD_NOTIFY),
+)
+"""States in which a service has started."""
 
 
 class Accepted(Record):
@@ -31,11 +39,56 @@ class Accepted(Record):
     port: OpenPort
 
 
-class Socket:
+class Stored(Record):
+    """A descriptor that a service left with us (sd_notify(3), FDSTORE=1)."""
+
+    name: str
+    fd: int
+    polled: bool
+
+
+class Unit:
+    """What sockets and services have in common: processes, commands that run one after the other, a timer, a result."""
+
+    name: str
+
+    def __init__(self) -> None:
+        self.pids: dict[str, int] = {}
+        """The processes that are its commands, by what they are: main, control."""
+        self.invocation = ""
+        """The name of this start, which all its processes have in their environment."""
+        self.commands: tuple[Command, ...] = ()
+        """The commands of the state, which the control process runs."""
+        self.index = 0
+        """Which of them runs."""
+        self.command_ended = Exit()
+        self.result = SUCCESS
+        self.timer: Timer | None = None
+        self.starved = False
+        """Whether no process could be made for want of something that others may give back."""
+
+    @property
+    def command(self) -> Command:
+        return self.commands[self.index]
+
+    @property
+    def command_result(self) -> str:
+        """What the end of the last command stands for."""
+        return limits.result_of(self.command_ended, "-" in self.command.prefixes)
+
+    def fail(self, result: str) -> None:
+        """Note what went wrong, if nothing has before."""
+        if self.result == SUCCESS:
+            self.result = result
+
+
+class Socket(Unit):
     """A socket unit at work."""
 
     def __init__(self, unit: SocketUnit, template: Template | None) -> None:
+        super().__init__()
         self.unit = unit
+        self.name = unit.name
         self.template = template
         self.state = SocketState.DEAD
         self.ports: list[OpenPort] = []
@@ -45,24 +98,40 @@ class Socket:
         self.accepted = 0
 
     @property
-    def name(self) -> str:
-        return self.unit.name
-
-    @property
     def over(self) -> bool:
         return self.state in (SocketState.DEAD, SocketState.FAILED)
 
-    def facts(self, event: SocketEvent, accepted: Accepted | None, now: float) -> socket_machine.Facts:
+    @property
+    def settled(self) -> bool:
+        """Whether it waits for the world, and not for itself."""
+        return self.over or self.state in (SocketState.LISTENING, SocketState.RUNNING, SocketState.PAUSED, SocketState.STOPPING)
+
+    def commands_of(self, state: SocketState) -> tuple[Command, ...]:
+        settings = self.unit.socket
+        return {
+            SocketState.START_PRE: settings.exec_start_pre,
+            SocketState.START_POST: settings.exec_start_post,
+            SocketState.STOP_PRE: settings.exec_stop_pre,
+            SocketState.STOP_POST: settings.exec_stop_post,
+        }[state]
+
+    def facts(self, event: SocketEvent, accepted: Accepted | None, leftovers: bool, now: float) -> socket_machine.Facts:
         """What the guards may know at this event, which is counted if the trigger limit counts such events."""
         settings = self.unit.socket
         source = connection.source(accepted.peer) if accepted else None
         return socket_machine.Facts(
-            settings.accept,
-            self._limited(event, now),
-            len(self.sources),
-            settings.max_connections,
-            sum(other == source for other in self.sources.values()) if settings.max_connections_per_source else 0,
-            settings.max_connections_per_source,
+            accept=settings.accept,
+            limited=self._limited(event, now),
+            pauses=self.unit.own.trigger_limit_action == "pause",
+            connections=len(self.sources),
+            most=settings.max_connections,
+            from_source=sum(other == source for other in self.sources.values()) if settings.max_connections_per_source else 0,
+            most_from_source=settings.max_connections_per_source,
+            flushes=settings.flush_pending,
+            hands_over=settings.pass_to_exec and bool(settings.exec_stop_post),
+            command_failed=event is SocketEvent.EXITED and self.command_result != SUCCESS,
+            leftovers=leftovers and settings.kill_mode in ("control-group", "mixed"),
+            failed=self.result != SUCCESS,
         )
 
     def _limited(self, event: SocketEvent, now: float) -> bool:
@@ -70,65 +139,119 @@ class Socket:
         counted = SocketEvent.CONNECTED if settings.accept else SocketEvent.READABLE
         if event is not counted or self.state is not SocketState.LISTENING:
             return False
-        limited, self.window = limits.count(self.window, now, settings.trigger_limit_interval, settings.trigger_limit_burst)
+        burst = settings.trigger_limit_burst
+        limited, self.window = limits.count(self.window, now, settings.trigger_limit_interval, burst)
+        if settings.accept and self.unit.own.trigger_limit_action == "pause":
+            # What is accepted has to be served: the pause begins with the last one that is allowed.
+            return 0 < burst <= self.window.count
         return limited
 
 
-class Service:
+class Service(Unit):
     """A service at work: one of a unit, or the instance for one connection."""
 
     def __init__(self, unit: ServiceUnit, socket: Socket | None = None, accepted: Accepted | None = None) -> None:
+        super().__init__()
         self.unit = unit
+        self.name = unit.name
         self.socket = socket
         self.accepted = accepted
         self.state = ServiceState.DEAD
         self.window = Window()
-        self.index = 0
-        """Which of its commands runs."""
-        self.pid = 0
-        self.group = 0
-        """The process group, which may outlive the main process."""
-        self.result = SUCCESS
-        self.ended = Exit()
+        self.restarts = 0
+        """How often in a row it was restarted by itself."""
+        self.began = 0.0
+        self.main_index = 0
+        """Which of the ExecStart= commands runs."""
+        self.ended: Exit | None = None
+        """How the main process ended."""
+        self.cause: Exit | None = None
+        """The first end of a process that was a failure."""
         self.failure = Exit()
-        self.timer: Timer | None = None
+        self.main_known = False
+        self.alien = -1
+        """A pidfd of a main process that is no child of ours."""
+        self.reload_began = 0.0
+        """When it was told to reload, by CLOCK_MONOTONIC, in microseconds."""
+        self.says = ""
+        """What it has announced last: reloading, stopping."""
+        self.watchdog: Timer | None = None
+        self.watchdog_interval = 0.0
+        self.stored: list[Stored] = []
+        self.unmet = ""
+        """The condition of [Unit] that does not hold."""
+        self.is_asserted = False
+        """Whether that is a failure."""
         self.stop_asked = False
-
-    @property
-    def name(self) -> str:
-        return self.unit.name
-
-    @property
-    def command(self) -> Command:
-        return self.unit.service.exec_start[self.index]
-
-    @property
-    def has_more_commands(self) -> bool:
-        return self.index + 1 < len(self.unit.service.exec_start)
+        self.hurried = False
 
     @property
     def over(self) -> bool:
         return self.state in (ServiceState.DEAD, ServiceState.FAILED)
 
+    @property
+    def command_result(self) -> str:
+        settings, forks = self.unit.service, self.state is ServiceState.START
+        return limits.result_of(self.command_ended, "-" in self.command.prefixes, settings.success_statuses, daemon=forks)
+
+    @property
+    def main_command(self) -> Command:
+        return self.unit.service.exec_start[self.main_index]
+
+    @property
+    def has_more_commands(self) -> bool:
+        return self.main_index + 1 < len(self.unit.service.exec_start)
+
+    def commands_of(self, state: ServiceState) -> tuple[Command, ...]:
+        settings = self.unit.service
+        return {
+            ServiceState.CONDITION: settings.exec_condition,
+            ServiceState.START_PRE: settings.exec_start_pre,
+            ServiceState.START_POST: settings.exec_start_post,
+            ServiceState.RELOAD: settings.exec_reload,
+            ServiceState.STOP: settings.exec_stop,
+            ServiceState.STOP_POST: settings.exec_stop_post,
+        }[state]
+
+    @property
+    def reload(self) -> str:
+        """How it reloads, if it can."""
+        settings = self.unit.service
+        return "signal" if settings.type == "notify-reload" else "commands" if settings.exec_reload else ""
+
     def facts(self, event: ServiceEvent, leftovers: bool, now: float) -> service_machine.Facts:
         """What the guards may know at this event, which is counted if the start limit counts such events."""
         settings = self.unit.service
-        if event is ServiceEvent.EXITED and self.result == SUCCESS:
-            self.result = service_machine.result_of(self.ended, self.state, settings.type, "-" in self.command.prefixes)
+        prevent, force = settings.restart_prevent, settings.restart_force
         return service_machine.Facts(
-            settings.type,
-            settings.restart,
-            settings.kill_mode,
-            self.result,
-            self._limited(event, now),
-            leftovers,
-            self.has_more_commands,
-            self.stop_asked,
+            type=settings.type,
+            kill_mode=settings.kill_mode,
+            result=self.result,
+            restarts=self.starved or limits.restarts(settings.restart, self.result, self.ended, prevent, force),
+            unmet=bool(self.unmet),
+            limited=not self.unmet and not self.starved and self._limited(event, now),
+            main=MAIN in self.pids,
+            main_known=self.main_known,
+            control=CONTROL in self.pids,
+            leftovers=leftovers,
+            command_failed=event is ServiceEvent.CONTROL_EXITED and self.command_result != SUCCESS,
+            more_commands=self.has_more_commands,
+            without_main=not settings.exec_start,
+            says=self.says,
+            remains=settings.remains,
+            kills_hard=settings.send_sigkill,
+            reload=self.reload,
+            stop_asked=self.stop_asked,
+            hurried=self.hurried,
         )
 
+    def starts(self, event: ServiceEvent) -> bool:
+        """Whether this event is to start it, by itself or by somebody else."""
+        again = event is ServiceEvent.TIMEOUT and self.state is ServiceState.AUTO_RESTART
+        return again or (event is ServiceEvent.START and self.over)
+
     def _limited(self, event: ServiceEvent, now: float) -> bool:
-        restarts = event is ServiceEvent.TIMEOUT and self.state is ServiceState.AUTO_RESTART
-        if not restarts and not (event is ServiceEvent.START and self.over):
+        if not self.starts(event):
             return False
         unit = self.unit.unit
         limited, self.window = limits.count(self.window, now, unit.start_limit_interval, unit.start_limit_burst)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from sockact.record import Record
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
-UNIT, HOST = "unit", "host"
+UNIT, HOST, PORTABLE = "unit", "host", "portable"
 
 
 class Code(Record):
-    """A kind of finding: how grave it is, whether it is true of the file or only of this machine, and what it is about."""
+    """A kind of finding: how grave it is, whether it is true of the file, only of this machine, or only of the file under
+    systemd, and what it is about."""
 
     severity: str
     about: str
@@ -29,14 +30,20 @@ CODES = {
     "SA006": Code(WARNING, "the section is unknown and ignored"),
     "SA007": Code(WARNING, "the key is unknown and ignored"),
     "SA008": Code(NOTE, "systemd knows the key, sockact does not apply it"),
+    "SA009": Code(NOTE, "[Unit] names units that sockact was not given; they are left out"),
     "SA010": Code(WARNING, "the value cannot be read and is ignored; the value before it stays"),
     "SA011": Code(ERROR, "the value cannot be read, and the unit makes no sense without it"),
+    "SA012": Code(ERROR, "a Restart= that systemd refuses with this Type="),
     "SA020": Code(ERROR, "the socket unit has nothing to listen on"),
     "SA021": Code(ERROR, "the protocol does not exist for this type or family of socket"),
     "SA022": Code(ERROR, "Accept=yes with a socket that accepts no connections"),
     "SA023": Code(ERROR, "Accept=yes together with Service="),
     "SA024": Code(ERROR, "MaxConnections=0 admits nobody"),
-    "SA025": Code(ERROR, "two sockets on one address"),
+    "SA025": Code(ERROR, "two sockets on one address, or on addresses that overlap"),
+    "SA026": Code(WARNING, "two datagram sockets on one address: only one of them gets what comes"),
+    "SA027": Code(ERROR, "Symlinks= in a unit that has no UNIX path or FIFO, or more than one"),
+    "SA028": Code(ERROR, "Accept=yes together with DeferTrigger="),
+    "SA029": Code(ERROR, "a link-local address without an interface"),
     "SA030": Code(ERROR, "the unit file cannot be found or read"),
     "SA031": Code(ERROR, "the unit's name or type is not one that sockact runs"),
     "SA032": Code(ERROR, "the socket has no service to start"),
@@ -44,11 +51,28 @@ CODES = {
     "SA034": Code(ERROR, "StandardInput=socket needs exactly one socket"),
     "SA035": Code(WARNING, "the service asks for sockets that no unit provides"),
     "SA036": Code(WARNING, "StandardInput=socket in a service that no socket unit starts"),
-    "SA050": Code(ERROR, "the program of ExecStart= does not exist or may not be executed", HOST),
+    "SA037": Code(WARNING, "the service asks for a socket that starts another one"),
+    "SA038": Code(NOTE, "a service gets descriptors of two socket units under one name"),
+    "SA039": Code(WARNING, "a symbolic link where another unit has a socket or a link"),
+    "SA040": Code(NOTE, "the setting has no effect: nothing the unit opens is what it is about"),
+    "SA041": Code(WARNING, "the socket option has no effect: the protocol does not have it"),
+    "SA042": Code(WARNING, "the setting has no effect with this Accept="),
+    "SA043": Code(WARNING, "the setting is for commands of a socket unit that has none"),
+    "SA044": Code(NOTE, "the setting has no effect without another one"),
+    "SA045": Code(NOTE, "a limit that is never reached"),
+    "SA046": Code(WARNING, "TriggerLimitAction=pause, and the service fails for good before"),
+    "SA047": Code(WARNING, "services wait for each other in a circle, and one of them does not"),
+    "SA050": Code(ERROR, "the program of a command does not exist or may not be executed", HOST),
     "SA051": Code(ERROR, "the user or group does not exist", HOST),
     "SA052": Code(ERROR, "the network interface does not exist", HOST),
     "SA053": Code(ERROR, "the working directory does not exist", HOST),
     "SA054": Code(WARNING, "a file of variables does not exist, and will be needed when the service starts", HOST),
+    "SA055": Code(WARNING, "no interface has the address now", HOST),
+    "SA056": Code(ERROR, "the sockets need a privilege that is missing", HOST),
+    "SA057": Code(WARNING, "a socket option or a command needs a privilege that is missing", HOST),
+    "SA058": Code(ERROR, "the kernel does not have the protocol", HOST),
+    "SA059": Code(ERROR, "the network namespace or special file does not exist", HOST),
+    "SA060": Code(WARNING, "systemd would refuse the value; told with --portable only", PORTABLE),
 }
 
 

@@ -15,7 +15,7 @@ from sockact.unit.syntax import Document
 from sockact.unit.values import is_unit_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from sockact.unit.specifiers import Facts
     from sockact.unit.syntax import Assignment
@@ -71,15 +71,18 @@ class Template(Record):
 
 
 class Host(Record):
-    """What the loader must know of the host: its specifiers, whether it has IPv6, and where relative paths start."""
+    """What the loader must know of the host: its specifiers, whether it has IPv6, where relative paths start, and the
+    variables of the supervisor."""
 
     facts: Facts
     ipv6: bool = True
     directory: str = ""
+    variables: Mapping[str, str] = {}
 
     def context(self, name: str, file: str) -> Context:
         path = file if file.startswith("/") else f"{self.directory}/{file}"
-        return Context({**self.facts, **unit_facts(name, path)}, self.ipv6)
+        credentials = {"d": lambda: f"{self.facts['t']()}/credentials/{name}"}
+        return Context({**self.facts, **credentials, **unit_facts(name, path)}, self.ipv6, self.variables)
 
 
 class UnitSet(Record):
@@ -92,14 +95,26 @@ class UnitSet(Record):
     diagnostics: tuple[Diagnostic, ...]
     complete: bool = True
     """False when the companions of the requested units were not asked for."""
+    aliases: Mapping[str, str] = {}
+    """The units' own names by the other names they were asked for."""
+    feeds: Mapping[str, tuple[SocketUnit, ...]] = {}
+    """The sockets whose descriptors a service gets, in the order of their units, by the service's name."""
+    fed: Mapping[str, tuple[str, ...]] = {}
+    """The services that get the descriptors of a socket, by the socket's name."""
+
+    def own_name(self, name: str) -> str:
+        """The name of the unit that is asked for by this one."""
+        return self.aliases.get(name, name)
 
     def service_of(self, socket: SocketUnit) -> ServiceUnit | None:
-        return self.services.get(service_name(socket))
+        return self.services.get(self.own_name(service_name(socket)))
 
     def sockets_of(self, service: ServiceUnit) -> tuple[SocketUnit, ...]:
-        """The sockets whose descriptors a service gets, in the order of their units."""
-        fed = [s for s in self.sockets.values() if s.name in service.service.sockets or service_name(s) == service.name]
-        return tuple(socket for socket in fed if not socket.socket.accept)
+        return self.feeds.get(service.name, ())
+
+    def fed_by(self, socket: str) -> tuple[str, ...]:
+        """The services that get the descriptors of a socket."""
+        return self.fed.get(socket, ())
 
 
 def service_name(socket: SocketUnit) -> str:
@@ -117,9 +132,14 @@ def gather(requests: Iterable[str], find: Find, host: Host, companions: bool = T
     gathering = _Gathering(find, host)
     requested = tuple(filter(None, [gathering.request(request) for request in requests]))
     for name in requested if companions else ():
-        gathering.complete(name, ())
+        gathering.complete(name)
     g = gathering
-    return UnitSet(requested, g.sockets, g.services, g.templates, tuple(g.diagnostics), companions)
+    fed = g.fed()
+    feeds: dict[str, tuple[SocketUnit, ...]] = {}
+    for socket, services in fed.items():
+        for service in services:
+            feeds[service] = (*feeds.get(service, ()), g.sockets[socket])
+    return UnitSet(requested, g.sockets, g.services, g.templates, tuple(g.diagnostics), companions, g.aliases, feeds, fed)
 
 
 class _Missing(Record):
@@ -133,13 +153,14 @@ class _Missing(Record):
 
     def because(self, found: Diagnostic) -> Diagnostic:
         span = self.origin.span() if self.origin else None
-        return Diagnostic(self.code, f"{self.message}: {found.message}", span, self.hint or found.hint, self.file)
+        where = f"{found.file}: " if "/" in found.file else ""
+        return Diagnostic(self.code, f"{self.message}: {where}{found.message}", span, self.hint or found.hint, self.file)
 
 
-def _is_endless(chain: tuple[str, ...]) -> bool:
+def _is_endless(chain: list[str]) -> bool:
     """Whether the last unit is an instance of a template of which another instance is in the chain already."""
-    templates = [(prefix, kind) for prefix, instance, kind in map(split_name, chain) if instance]
-    return len(templates) != len(set(templates))
+    prefix, instance, kind = split_name(chain[-1])
+    return bool(instance) and any(name.startswith(f"{prefix}@") and name.endswith(f".{kind}") for name in chain[:-1])
 
 
 class _Gathering:
@@ -147,6 +168,7 @@ class _Gathering:
         self.find = find
         self.host = host
         self.files: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}
         self.sockets: dict[str, SocketUnit] = {}
         self.services: dict[str, ServiceUnit] = {}
         self.templates: dict[str, Template] = {}
@@ -160,8 +182,8 @@ class _Gathering:
         if isinstance(source, Diagnostic):
             self.diagnostics.append(source if source.file or source.span else source.replace(file=request))
             return None
-        if self.files.get(name, source.file) != source.file:
-            message = f"a unit named {name} was given already: {self.files[name]}"
+        if self.files.get(source.name, source.file) != source.file:
+            message = f"a unit named {source.name} was given already: {self.files[source.name]}"
             self.diagnostics.append(Diagnostic("SA031", message, file=source.file))
         return self._load(source)
 
@@ -179,36 +201,65 @@ class _Gathering:
                 self.services[source.name] = unit
         return source.name
 
-    def complete(self, name: str, chain: tuple[str, ...]) -> None:
-        """Bring what the unit needs, and what that needs; `chain` is who needed whom until here.
+    def complete(self, name: str) -> None:
+        """Bring what the unit needs, and what that needs, depth first; `chain` is who needed whom until here, and may be longer
+        than Python's stack is deep.
 
         Every unit is loaded once, so this ends, except where an instance needs another instance of its own template.
         """
+        chain, waiting = [name], [self._needs(name)]
+        while waiting:
+            need = next(waiting[-1], None)
+            brought = self._bring(*need) if need else None
+            if need is None:
+                waiting.pop()
+                chain.pop()
+            elif brought:
+                chain.append(brought)
+                endless = _is_endless(chain)
+                if endless:
+                    message = f"instances of one template need each other without end: {' needs '.join(chain)}"
+                    self.diagnostics.append(Diagnostic("SA031", message, file=self.files[brought]))
+                waiting.append(iter(()) if endless else self._needs(brought))
+
+    def _needs(self, name: str) -> Iterator[tuple[str, _Missing]]:
+        """The units that a unit asks for, and what to say of those that cannot be found."""
         socket, service = self.sockets.get(name), self.services.get(name)
-        chain = (*chain, name)
-        if _is_endless(chain):
-            message = f"instances of one template need each other without end: {' needs '.join(chain)}"
-            self.diagnostics.append(Diagnostic("SA031", message, file=self.files[name]))
-        elif socket and socket.socket.accept:
+        if socket and socket.socket.accept:
             self._template(socket)
         elif socket:
             hint = f"write {service_name(socket)}, or name the service with Service="
-            missing = _Missing("SA032", f"no service for {name}", socket.socket.origin("service"), hint, socket.file)
-            self._need(service_name(socket), missing, chain)
+            origin = socket.socket.origin("service")
+            yield service_name(socket), _Missing("SA032", f"no service for {name}", origin, hint, socket.file)
         elif service:
             for index, wanted in enumerate(service.service.sockets):
                 origin = service.service.origin("sockets", index)
-                self._need(wanted, _Missing("SA035", f"no socket for Sockets={wanted}", origin, "", service.file), chain)
+                yield wanted, _Missing("SA035", f"no socket for Sockets={wanted}", origin, "", service.file)
 
-    def _need(self, name: str, missing: _Missing, chain: tuple[str, ...]) -> None:
-        if name in self.files:
-            return
+    def _bring(self, name: str, missing: _Missing) -> str | None:
+        """Load a unit that is needed; its own name if it is a new one."""
+        if self.aliases.get(name, name) in self.files:
+            return None
         source = self.find(name)
-        if isinstance(source, Source):
-            self._load(source)
-            self.complete(name, chain)
-        else:
+        if isinstance(source, Diagnostic):
             self.diagnostics.append(missing.because(source))
+            return None
+        self.aliases[name] = source.name
+        return self._load(source) if source.name not in self.files else None
+
+    def fed(self) -> dict[str, tuple[str, ...]]:
+        """Who gets the descriptors of each socket: the service that it names, and those that ask for it."""
+        asked: dict[str, list[str]] = {}
+        for service in self.services.values():
+            for wanted in service.service.sockets:
+                asked.setdefault(self.aliases.get(wanted, wanted), []).append(service.name)
+        found: dict[str, tuple[str, ...]] = {}
+        for socket in self.sockets.values():
+            if not socket.socket.accept:
+                named = service_name(socket)
+                candidates = dict.fromkeys((self.aliases.get(named, named), *asked.get(socket.name, ())))
+                found[socket.name] = tuple(name for name in candidates if name in self.services)
+        return found
 
     def _template(self, socket: SocketUnit) -> None:
         name = template_name(socket)
@@ -220,6 +271,7 @@ class _Gathering:
             )
             self.diagnostics.append(missing.because(source))
             return
+        name = source.name
         sample = sample_name(name)
         document = source.parse()
         unit, found = load(document, sample, source.file, self.host.context(sample, source.file))

@@ -11,6 +11,7 @@ from functools import cache
 from sockact.record import TYPE_CHECKING, Record
 from sockact.unit.diagnostics import Diagnostic, Invalid
 from sockact.unit.directives.service import ServiceSection
+from sockact.unit.directives.sockact import SockactSection
 from sockact.unit.directives.socket import SocketSection
 from sockact.unit.directives.unit import InstallSection, UnitSection
 from sockact.unit.values import RESET
@@ -31,10 +32,11 @@ class SocketUnit(Record):
     file: str
     unit: UnitSection
     socket: SocketSection
+    own: SockactSection
 
     @property
     def sections(self) -> tuple[Section, ...]:
-        return self.unit, self.socket
+        return self.unit, self.socket, self.own
 
 
 class ServiceUnit(Record):
@@ -50,30 +52,44 @@ class ServiceUnit(Record):
         return self.unit, self.service
 
 
-BODIES = {"socket": (SocketUnit, SocketSection), "service": (ServiceUnit, ServiceSection)}
-"""Unit types by the suffix of the name."""
+BODIES: dict[str, tuple[Any, tuple[type[Section], ...]]] = {
+    "socket": (SocketUnit, (UnitSection, SocketSection, SockactSection)),
+    "service": (ServiceUnit, (UnitSection, ServiceSection)),
+}
+"""Unit types by the suffix of the name: the record, and the sections it is made of."""
 
 
 def load(document: Document, name: str, file: str, context: Context) -> tuple[SocketUnit | ServiceUnit, list[Diagnostic]]:
     """Build the unit and tell what was wrong; a unit with errors is complete enough to be looked at, not to be started."""
-    unit_class, body_class = BODIES[name.rpartition(".")[2]]
-    sections: dict[str, type[Section]] = {s.title: s for s in (UnitSection, body_class, InstallSection)}
-    loading = _Loading(sections, context)
+    unit_class, bodies = BODIES[name.rpartition(".")[2]]
+    parts: tuple[type[Section], ...] = (*bodies, InstallSection)
+    sections = {section.title: section for section in parts}
+    loading = _Loading(sections, context.replace(variables=None))
     diagnostics = [*document.diagnostics, *_unknown_sections(document, sections)]
-    for assignment in document.assignments:
-        section = sections.get(assignment.section)
-        if section:
-            diagnostics += loading.take(section, assignment)
-    unit: Any = unit_class(name, file, loading.build(UnitSection), loading.build(body_class))
-    return unit, diagnostics
+    own, others = _own_first(document.assignments)
+    diagnostics += loading.take_all(own)
+    if loading.given.get(SockactSection.title, {}).get("expand"):
+        loading.context = context
+    diagnostics += loading.take_all(others)
+    return unit_class(name, file, *map(loading.build, bodies)), diagnostics
+
+
+def _own_first(assignments: tuple[Assignment, ...]) -> tuple[list[Assignment], list[Assignment]]:
+    """Those of our own section, which may say how others are to be read; and the others."""
+    own = SockactSection.title
+    return [a for a in assignments if a.section == own], [a for a in assignments if a.section != own]
 
 
 def _unknown_sections(document: Document, sections: dict[str, type[Section]]) -> list[Diagnostic]:
     others = [name for name in document.sections if name not in sections and not name.startswith("X-")]
-    return [
+    found = [
         Diagnostic("SA006", f"unknown section [{name}]: ignored", document.sections[name], _did_you_mean(name, sections, "[{}]"))
         for name in others
     ]
+    own = SockactSection.title
+    if own in document.sections and own not in sections:
+        found.append(Diagnostic("SA006", f"[{own}] is read in socket units only: ignored", document.sections[own]))
+    return found
 
 
 class _Loading:
@@ -92,6 +108,10 @@ class _Loading:
         origins = {name: tuple(found) for name, found in self.origins[section.title].items()}
         return section(given, origins, frozenset(self.refused[section.title]))
 
+    def take_all(self, assignments: list[Assignment]) -> list[Diagnostic]:
+        known = [(self.sections[a.section], a) for a in assignments if a.section in self.sections]
+        return [diagnostic for section, assignment in known for diagnostic in self.take(section, assignment)]
+
     def take(self, section: type[Section], assignment: Assignment) -> list[Diagnostic]:
         section = self.sections[section.moved.get(assignment.key, section.title)]
         rows = section.table.get(assignment.key)
@@ -105,7 +125,7 @@ class _Loading:
                 self._keep(section, assignment, value.kept)
             return [_unreadable(row, assignment, value)]
         self._keep(section, assignment, value)
-        return []
+        return _not_portable(row, assignment, () if value is RESET else value) if row.kind.extends else []
 
     def _keep(self, section: type[Section], assignment: Assignment, value: Any) -> None:
         given, origins = self.given[section.title], self.origins[section.title]
@@ -125,6 +145,11 @@ def _unreadable(row: Row, assignment: Assignment, why: Invalid) -> Diagnostic:
     code = "SA011" if row.essential and assignment.value else "SA008" if why.known else "SA010"
     message = why.message if assignment.value else f"an empty value does not reset {assignment.key}="
     return Diagnostic(code, f"{assignment.key}=: {message}", assignment.span(why.start, why.end), why.hint)
+
+
+def _not_portable(row: Row, assignment: Assignment, value: Any) -> list[Diagnostic]:
+    why = row.kind.extends(assignment.value, value) if row.kind.extends else ""
+    return [Diagnostic("SA060", f"{row.key}={assignment.value}: {why}", assignment.span())] if why else []
 
 
 def _not_in_table(section: type[Section], assignment: Assignment) -> list[Diagnostic]:

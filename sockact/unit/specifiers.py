@@ -76,10 +76,33 @@ def expand(text: str, facts: Facts) -> str | Invalid:
 
 
 class Context(Record):
-    """What a value's reader may know beyond the text: the specifiers, and whether the host has IPv6."""
+    """What a value's reader may know beyond the text: the specifiers, whether the host has IPv6, and, where the unit wants
+    them in its addresses, the variables of the supervisor."""
 
     facts: Facts
     ipv6: bool = True
+    variables: Mapping[str, str] | None = None
 
     def expand(self, text: str) -> str | Invalid:
         return expand(text, self.facts)
+
+    def substitute(self, text: str) -> str | Invalid:
+        """Specifiers, then variables."""
+        expanded = self.expand(text)
+        return expanded if isinstance(expanded, Invalid) or self.variables is None else substitute(expanded, self.variables)
+
+
+def substitute(text: str, variables: Mapping[str, str]) -> str | Invalid:
+    """Replace `${NAME}`, and `${NAME:-DEFAULT}` where the variable may be unset or empty, as a shell would."""
+    out, rest = "", text
+    while "${" in rest:
+        before, _, after = rest.partition("${")
+        inside, brace, rest = after.partition("}")
+        name, fallback, default = inside.partition(":-")
+        at = len(text) - len(rest) - len(inside) - len(brace) - 2
+        if not brace or not name.replace("_", "a").isalnum() or not name.isascii():
+            return Invalid(f"not a variable: '${{{inside}{brace}'", at, hint="write ${NAME} or ${NAME:-DEFAULT}")
+        if name not in variables and not fallback:
+            return Invalid(f"the variable {name} is not set", at, at + len(inside) + 3, f"set it, or write ${{{name}:-DEFAULT}}")
+        out += before + (variables.get(name, "") or default)
+    return out + rest

@@ -79,18 +79,23 @@ def _not_text(data: bytes, file: str) -> Diagnostic | None:
 
 
 def _byte_span(data: bytes, offset: int, file: str) -> Span:
-    start = data.rfind(b"\n", 0, offset) + 1
-    line = data[start : start + 400].split(b"\n", 1)[0].decode(errors="replace")
-    column = len(data[start:offset].decode(errors="replace")) + 1
-    return Span(file, data.count(b"\n", 0, offset) + 1, column, column + 1, line)
+    before = _lines(data[:offset])
+    column = len(before[-1].decode(errors="replace")) + 1
+    line = _lines(data)[len(before) - 1].decode(errors="replace")[:400]
+    return Span(file, len(before), column, column + 1, line)
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """The lines of what may be no text, counted as `parse` counts those of text."""
+    return data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
 
 
 def _too_long(data: bytes, file: str) -> Diagnostic | None:
     if len(data) <= LONGEST_LINE:
         return None
-    for number, line in enumerate(data.split(b"\n"), 1):
+    for number, line in enumerate(_lines(data), 1):
         if len(line) > LONGEST_LINE:
-            span = Span(file, number, 1, 2, line[:400].decode(errors="replace"))
+            span = Span(file, number, 1, 2, line[:1600].decode(errors="replace")[:400])
             return Diagnostic("SA002", f"a line of {len(line)} bytes; at most {LONGEST_LINE} are read", span)
     return None
 
@@ -170,6 +175,6 @@ class _Reading:
 
 def _span(file: str, pieces: tuple[Piece, ...], start: int, end: int) -> Span:
     piece = [p for p in pieces if p.start <= start][-1]
-    column = piece.column + start - piece.start
     last = len(piece.source) + 1
-    return Span(file, piece.line, min(column, last), max(column + 1, min(piece.column + end - piece.start, last)), piece.source)
+    column = min(piece.column + start - piece.start, last)
+    return Span(file, piece.line, column, max(column + 1, min(piece.column + end - piece.start, last)), piece.source)

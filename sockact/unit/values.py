@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from math import inf
 
-from sockact.net import addresses, linux, protocols
+from sockact.net import addresses, linux
 from sockact.record import TYPE_CHECKING, Record
-from sockact.unit import words
 from sockact.unit.diagnostics import Invalid
 
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ class Kind(Record):
     read: Callable[[str, Context], Any]
     show: Callable[[Any], Any] = _plain
     appends: bool = False
+    extends: Callable[[str, Any], str] | None = None
+    """For grammars that take more than systemd's: why systemd would refuse this text and value; nothing if it would not."""
 
 
 # Booleans, numbers, times, sizes, modes
@@ -64,6 +65,7 @@ def _between(low: int, high: int) -> Callable[[str, Context], object]:
 
 
 UNSIGNED = Kind("number", "0 to 4294967295; 0x, 0o, 0b and a leading 0 choose the radix", _between(0, 0xFFFFFFFF))
+COUNT = Kind("count", "1 to 9223372036854775807", _between(1, (1 << 63) - 1))
 INTEGER = Kind("integer", "-2147483648 to 2147483647", _between(-(1 << 31), (1 << 31) - 1))
 
 
@@ -226,7 +228,8 @@ def _name(test: Callable[[str], bool], what: str, hint: str = "", resets: bool =
     return read
 
 
-def _is_fd_name(text: str) -> bool:
+def is_fd_name(text: str) -> bool:
+    """Whether a descriptor may be called so in LISTEN_FDNAMES (sd_listen_fds(3))."""
     return len(text) < 256 and ":" not in text and all(" " <= c <= "~" for c in text)
 
 
@@ -262,7 +265,7 @@ def _interface(text: str, context: Context) -> object:
 
 
 INTERFACE = Kind("interface", "name of a network interface; * means any", _interface)
-FD_NAME = Kind("name", "printable ASCII without a colon, at most 255 characters", _name(_is_fd_name, "a name for a descriptor"))
+FD_NAME = Kind("name", "printable ASCII without a colon, at most 255 characters", _name(is_fd_name, "a name for a descriptor"))
 ACCOUNT = Kind("account", "name or numeric id", _name(_is_account, "a name or id"))
 SERVICE = Kind(
     "unit",
@@ -293,194 +296,11 @@ def _signal(text: str, context: Context) -> object:
 SIGNAL = Kind("signal", "name or number of a signal", _signal, linux.signal_name)
 
 
-# Addresses and protocols
-
-
-def listen(kind: str) -> Kind:
-    """Addresses for sockets of one kind."""
-
-    def read(text: str, context: Context) -> object:
-        if not text:
-            return RESET
-        value = context.expand(text)
-        if isinstance(value, Invalid):
-            return value
-        address = addresses.parse_path(value) if kind == addresses.FIFO else addresses.parse(value, context.ipv6)
-        return address if isinstance(address, Invalid) else (addresses.Listen(kind, address),)
-
-    grammar = "absolute path" if kind == addresses.FIFO else "PORT, IPv4:PORT, [IPv6]:PORT, /PATH, @NAME or vsock:CID:PORT"
-    return Kind("path" if kind == addresses.FIFO else "address", grammar, read, appends=True)
-
-
-def _protocol(text: str, context: Context) -> object:
-    if not text:
-        return RESET
-    number = addresses.integer(text)
-    found = protocols.by_name(text) if isinstance(number, Invalid) else protocols.by_number(number)
-    return found or Invalid(f"unknown protocol '{text}'", hint=f"one of {', '.join(protocols.NAMES)}")
-
-
-PROTOCOL = Kind("protocol", f"{', '.join(protocols.NAMES)}, or the number", _protocol, lambda protocol: protocol.name)
-
-
-# Commands, environments, files
-
-
-class Command(Record):
-    """One command line: the program, `argv[0]`, the arguments, and what its prefixes asked for."""
-
-    program: str
-    argv0: str
-    arguments: tuple[str, ...]
-    prefixes: str = ""
-    source: str = ""
-    start: int = 0
-
-
-PREFIXES = "@-:+!"
-
-
-def _commands(text: str, context: Context) -> object:
-    split = words.split(text)
-    if isinstance(split, Invalid):
-        return split
-    found: list[Command] = []
-    current: list[words.Word] = []
-    for word in (*split, words.Word("", len(text), ";")):
-        if word.raw != ";":
-            current.append(word.replace(text=";") if word.raw == "\\;" else word)
-        elif current:
-            command = _command(current, context)
-            if isinstance(command, Invalid):
-                return command
-            found.append(command)
-            current = []
-    return tuple(found) if text else RESET
-
-
-def _command(line: list[words.Word], context: Context) -> Command | Invalid:
-    first = line[0]
-    bare = first.text.lstrip(PREFIXES)
-    prefixes = first.text[: len(first.text) - len(bare)]
-    expanded = [context.expand(text) for text in (bare, *(word.text for word in line[1:]))]
-    for word, value in zip(line, expanded, strict=True):
-        if isinstance(value, Invalid):
-            return value.replace(start=word.start, end=word.start + len(word.raw))
-    program, *rest = [str(value) for value in expanded]
-    if program.startswith("|"):
-        return Invalid("the prefix | (run by a shell) is not applied", first.start, first.start + 1, "write /bin/sh -c '...'")
-    end = first.start + len(first.raw)
-    if not program or ("/" in program and not program.startswith("/")) or program.endswith("/"):
-        return Invalid(f"not a program: '{program}'", first.start, end, "write an absolute path, or a name without slashes")
-    if "@" in prefixes and not rest:
-        return Invalid("'@' needs a word that becomes argv[0]", first.start, end)
-    argv0 = rest.pop(0) if "@" in prefixes else program
-    return Command(program, argv0, tuple(rest), prefixes, " ".join(word.raw for word in line), first.start)
-
-
-COMMANDS = Kind("command", "command line; see systemd.service(5)", _commands, lambda all_: [c.source for c in all_], appends=True)
-
-
-def is_variable(name: str) -> bool:
-    return bool(name) and name.isascii() and not name[0].isdigit() and all(c.isalnum() or c == "_" for c in name)
-
-
-def _environment(text: str, context: Context) -> object:
-    split = words.split(text)
-    if isinstance(split, Invalid):
-        return split
-    pairs: list[tuple[str, str]] = []
-    wrong: Invalid | None = None
-    for word in split:
-        value = context.expand(word.text)
-        name, equals, rest = ("", "", "") if isinstance(value, Invalid) else value.partition("=")
-        if equals and is_variable(name):
-            pairs.append((name, rest))
-        else:
-            wrong = Invalid(
-                f"not NAME=VALUE: '{word.text}'", word.start, word.start + len(word.raw), "quote the whole assignment"
-            )
-    return wrong.replace(kept=tuple(pairs)) if wrong else tuple(pairs) or RESET
-
-
-ENVIRONMENT = Kind(
-    "variables", "NAME=VALUE words, quoted as needed", _environment, lambda all_: [f"{n}={v}" for n, v in all_], appends=True
-)
-
-
-class MaybePath(Record):
-    """A path that must exist, or (written with a leading `-`) may be missing."""
-
-    path: str
-    optional: bool = False
-
-    def __str__(self) -> str:
-        return ("-" if self.optional else "") + self.path
-
-
-def _maybe_path(text: str, context: Context, special: tuple[str, ...] = ()) -> object:
+def _run_path(text: str, context: Context) -> object:
     value = context.expand(text) if text else RESET
     if value is RESET or isinstance(value, Invalid):
         return value
-    path = str(value).removeprefix("-")
-    if (path.startswith("/") and ".." not in path.split("/")) or path in special:
-        return MaybePath(path, str(value).startswith("-"))
-    return Invalid(f"not an absolute path: '{path}'")
+    return addresses.absolute(str(value) if str(value).startswith("/") else f"/run/{value}")
 
 
-DIRECTORY = Kind(
-    "directory",
-    "absolute path or ~; - in front allows it to be missing",
-    lambda text, context: _maybe_path(text, context, ("~",)),
-    str,
-)
-
-
-def _environment_file(text: str, context: Context) -> object:
-    found = _maybe_path(text, context)
-    return (found,) if isinstance(found, MaybePath) else found
-
-
-ENVIRONMENT_FILE = Kind(
-    "file",
-    "absolute path; - in front allows it to be missing",
-    _environment_file,
-    lambda all_: [str(f) for f in all_],
-    appends=True,
-)
-
-
-class Stream(Record):
-    """Where a standard stream leads: `null`, `socket`, `inherit`, `journal`, or a file opened in one of three ways."""
-
-    kind: str
-    path: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.path}" if self.path else self.kind
-
-
-LEGACY_STREAMS = dict.fromkeys(("syslog", "kmsg", "journal+console", "kmsg+console", "syslog+console"), "journal")
-OTHER_STREAMS = ("tty", "tty-force", "tty-fail", "data", "fd")
-"""Streams that systemd has and sockact does not apply."""
-
-
-def stream(name: str, *plain: str, files: tuple[str, ...]) -> Kind:
-    """A standard stream that takes these words, or a file behind one of these prefixes."""
-
-    def read(text: str, context: Context) -> object:
-        word = LEGACY_STREAMS.get(text, text)
-        if word in plain:
-            return Stream(word)
-        kind, colon, rest = text.partition(":")
-        path = context.expand(rest)
-        if kind in OTHER_STREAMS:
-            return Invalid(f"'{text}' is not applied", known=True)
-        if not colon or kind not in files:
-            return Invalid(f"not a standard stream: '{text}'", hint=f"one of {grammar}")
-        if isinstance(path, Invalid):
-            return path
-        return Stream(kind, path) if path.startswith("/") else Invalid(f"not an absolute path: '{path}'", len(kind) + 1)
-
-    grammar = ", ".join((*plain, *(f"{name}:PATH" for name in files)))
-    return Kind(name, grammar, read, str)
+RUN_PATH = Kind("run path", "absolute path, or one below /run", _run_path)

@@ -73,6 +73,18 @@ def _word(text: str, start: int) -> Word | Invalid:
     return Word(out.decode(errors="surrogateescape"), start, text[start:position])
 
 
+def unescape(text: str) -> bytes | Invalid:
+    """Text with its C escapes read, blanks and quotes as they are; what comes out may be no text."""
+    out, position = bytearray(), 0
+    while position < len(text):
+        data, width = _escape(text, position) if text[position] == "\\" else (text[position].encode(), 1)
+        if not data:
+            return Invalid("escape sequence for a character that cannot be", position, position + width)
+        out += data
+        position += width
+    return bytes(out)
+
+
 def _escape(text: str, at: int) -> tuple[bytes, int]:
     """The bytes that the escape at `at` stands for, and its width; empty bytes for a number beyond Unicode."""
     letter = text[at + 1 : at + 2]

@@ -20,8 +20,10 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
+from sockact.runtime.kernel import Kernel
 from tests.guest.service import IPPROTO_SCTP
 from tests.lab import PATIENCE, Supervisor, free_port, started, write_units
+from tests.option_table import TAKEN, pairs, verdict
 
 SERVICE = f"[Service]\nExecStart={sys.executable} -IS {Path(__file__).with_name('service.py')}\n"
 VMADDR_CID_LOCAL = 1
@@ -86,6 +88,33 @@ def nodelay_reaches_the_listening_sctp_socket(folder: Path) -> None:
     with serving(folder, {"prompt.socket": socket_unit, "prompt.service": SERVICE}):
         seen = ask(socket.AF_INET, IPPROTO_SCTP, ("127.0.0.1", port))
     expect(seen, protocol=IPPROTO_SCTP, nodelay=1)
+
+
+PORTS = {
+    "stream": "SocketProtocol=sctp\nListenStream=127.0.0.1:0",
+    "stream6": "SocketProtocol=sctp\nListenStream=[::]:0",
+    "packets": "SocketProtocol=sctp\nListenSequentialPacket=127.0.0.1:0",
+    "packets6": "SocketProtocol=sctp\nListenSequentialPacket=[::]:0",
+}
+TAKEN_FOR_NOTHING = {"SO_BROADCAST", "SO_PASSCRED", "SO_PASSSEC", "SO_KEEPALIVE", "SO_LINGER"}
+"""What the kernel takes from any socket, and SCTP makes nothing of."""
+
+
+@check
+def sctp_sockets_have_the_options_that_the_table_says_they_have(folder: Path) -> None:
+    said = [(pair, verdict(pair, Kernel())) for pair in pairs(PORTS)]
+    refused = [f"{pair.port} {pair.option.name}: {text}" for pair, text in said if pair.claimed and text != TAKEN]
+    assert not refused, f"in the table, and not taken: {refused}"
+    left_out = [
+        f"{pair.port} {pair.option.name}"
+        for pair, text in said
+        if not pair.claimed
+        and text == TAKEN
+        and pair.option.name not in TAKEN_FOR_NOTHING
+        # These are for IPv4 peers of an IPv6 socket; systemd sets the option of the socket's own family.
+        and not (pair.option.level == "IPPROTO_IP" and pair.port.endswith("6"))
+    ]
+    assert not left_out, f"taken, and not in the table: {left_out}"
 
 
 @check

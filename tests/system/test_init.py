@@ -72,7 +72,7 @@ def serving(folder: Path, port: int, command: str = f"{PROBE} answer session") -
     return write_units(folder, files)[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_pid_1_stops_when_it_is_asked_to(number: signal.Signals, tmp_path: Path, port: int) -> None:
     with as_init(serving(tmp_path, port)) as init:
         found = ask(("127.0.0.1", port))

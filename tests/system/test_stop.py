@@ -56,7 +56,7 @@ def ended(supervisor: Supervisor, how: str) -> bool:
 # --- the request
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_request_to_stop_ends_service_and_sockets_and_is_no_failure(number: signal.Signals, tmp_path: Path) -> None:
     port = free_port()
     units = write_units(

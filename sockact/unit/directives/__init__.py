@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, ClassVar
 
+    from sockact.net.addresses import Listen
     from sockact.unit.syntax import Assignment
 
 
@@ -25,6 +26,18 @@ def _encode(value: Any) -> int | str | None:
     if isinstance(value, str):
         return value or None
     return int(value) if value and value != inf else None
+
+
+def _same(asked: object, got: object) -> bool:
+    return asked == got
+
+
+class Concern(Record):
+    """What a directive is about, when it is not about everything its section opens."""
+
+    noun: str
+    """As in "nothing here is …"."""
+    holds: Callable[[Listen], bool]
 
 
 class Option(Record):
@@ -40,7 +53,11 @@ class Option(Record):
     """Whether the socket would be another one without it, so that a refusal fails the unit; else it is a warning."""
     forced: str = ""
     """The privileged twin for when the kernel caps the value by a sysctl."""
-    encode: Callable[[Any], int | str | None] = _encode
+    encode: Callable[[Any], int | str | tuple[int, int] | None] = _encode
+    inherited: bool = True
+    """Whether a connection has it from the socket that accepted it."""
+    holds: Callable[[Any, Any], bool] = _same
+    """Whether what the kernel reports afterwards (second) is what was asked for (first)."""
 
 
 class Row(Record):
@@ -59,6 +76,12 @@ class Row(Record):
     options: tuple[Option, ...] = ()
     essential: bool = False
     aliases: tuple[str, ...] = ()
+    concerns: Concern | None = None
+    """What it has an effect on; options tell that by themselves."""
+    accept: bool | None = None
+    """The Accept= it needs to have an effect."""
+    since: str = ""
+    """The version of systemd that has it since; nothing for sockact's own."""
 
 
 class Field:
@@ -75,10 +98,10 @@ class Field:
         if section is None:
             return self
         value = section.given.get(self.name, self.rows[0].default)
-        return value(section) if callable(value) else value
-
-    def __set__(self, section: Section, value: object) -> None:
-        raise AttributeError(f"a section is frozen: cannot set {self.name}")
+        found = value(section) if callable(value) else value
+        # A section never changes: from now on the attribute is found without coming here.
+        section.__dict__[self.name] = found
+        return found
 
 
 def directive(key: str, kind: Kind, meaning: str, default: object = None, **columns: Any) -> Any:
@@ -96,6 +119,10 @@ class Section:
     `refused` names the fields that were assigned something nobody can read."""
 
     title: ClassVar[str]
+    given: dict[str, Any]
+    origins: dict[str, tuple[Assignment, ...]]
+    refused: frozenset[str]
+
     known: ClassVar[Mapping[str, str]] = {}
     """Directives of systemd that sockact does not apply, with the reason."""
     moved: ClassVar[Mapping[str, str]] = {}
@@ -105,7 +132,8 @@ class Section:
     table: ClassVar[dict[str, tuple[tuple[Field, Row], ...]]]
     """By key and alias: the row, and the field it feeds (`TimeoutSec=` feeds two)."""
 
-    def __init_subclass__(cls, title: str) -> None:
+    def __init_subclass__(cls, title: str = "") -> None:
+        """Without a title it is what several sections have in common."""
         cls.title = title
         cls.table = {}
         for field, row in cls.rows():
@@ -115,18 +143,20 @@ class Section:
     def __init__(
         self, given: dict[str, Any], origins: dict[str, tuple[Assignment, ...]], refused: frozenset[str] = frozenset()
     ) -> None:
-        self.given = given
-        self.origins = origins
-        self.refused = refused
+        self.__dict__.update(given=given, origins=origins, refused=refused)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a section is frozen: cannot set {name}")
 
     @classmethod
     def rows(cls) -> list[tuple[Field, Row]]:
         """Every row and the field it feeds, in the order of the table."""
-        fields = [value for value in cls.__dict__.values() if isinstance(value, Field)]
+        sections = [base for base in cls.__mro__ if issubclass(base, Section)]
+        fields = [value for section in sections for value in section.__dict__.values() if isinstance(value, Field)]
         return [(field, row) for field in fields for row in field.rows]
 
     def value(self, field: Field) -> Any:
-        return field.__get__(self, type(self))
+        return getattr(self, field.name)
 
     def origin(self, name: str, index: int = -1) -> Assignment | None:
         """The assignment that gave a field its value: the last one, or for a list the one of that entry."""

@@ -8,23 +8,25 @@ from sockact.unit.directives import not_applied
 SANDBOX = "sockact builds no sandbox; nothing is confined by it"
 CGROUP = "sockact manages no control groups"
 LATER = "sockact does not set this part of the execution environment"
-LOGGING = "standard streams go where StandardOutput= says, without a journal"
+LABELS = "sockact sets no security labels; the security module decides without it"
+PAM = "sockact opens no PAM session; what its modules would set stays unset"
+KEYRING = "sockact makes no keyring; the command has that of the supervisor"
+ENCRYPTED = "sockact decrypts nothing; the credential is missing"
+LOGGING = "sockact hands streams over as they are, and logs nothing itself that a command prints"
 OBSOLETE = "obsolete in systemd too"
 
 EXECUTION = not_applied(
     {
         SANDBOX: """
-RootDirectory RootImage RootImageOptions RootImagePolicy RootHash RootHashSignature RootVerity RootEphemeral RootMStack
-ExtensionDirectories ExtensionImages ExtensionImagePolicy MountImages MountImagePolicy RemoveIPC SecureBits
-CapabilityBoundingSet AmbientCapabilities NoNewPrivileges ProtectProc ProcSubset PrivateBPF BPFDelegateCommands BPFDelegateMaps
-BPFDelegatePrograms BPFDelegateAttachments SystemCallFilter SystemCallArchitectures SystemCallErrorNumber SystemCallLog
-MemoryDenyWriteExecute RestrictNamespaces RestrictRealtime RestrictSUIDSGID RestrictAddressFamilies LockPersonality
-DelegateNamespaces RestrictFileSystems ReadWriteDirectories ReadOnlyDirectories InaccessibleDirectories ReadWritePaths
-ReadOnlyPaths InaccessiblePaths ExecPaths NoExecPaths BindPaths BindReadOnlyPaths TemporaryFileSystem PrivateTmp PrivateDevices
-ProtectKernelTunables ProtectKernelModules ProtectKernelLogs ProtectClock ProtectControlGroups UserNamespacePath
-NetworkNamespacePath IPCNamespacePath PrivateNetwork PrivateUsers PrivateMounts PrivateIPC PrivatePIDs ProtectSystem ProtectHome
-MountFlags MountAPIVFS BindLogSockets Personality SELinuxContext AppArmorProfile SmackProcessLabel ProtectHostname DynamicUser
-KeyringMode PAMName""",
+RootImage RootImageOptions RootImagePolicy RootHash RootHashSignature RootVerity RootEphemeral RootMStack ExtensionDirectories
+ExtensionImages ExtensionImagePolicy MountImages MountImagePolicy ProtectProc ProcSubset PrivateBPF BPFDelegateCommands
+BPFDelegateMaps BPFDelegatePrograms BPFDelegateAttachments SystemCallFilter SystemCallArchitectures SystemCallErrorNumber
+SystemCallLog MemoryDenyWriteExecute RestrictNamespaces RestrictRealtime RestrictSUIDSGID RestrictAddressFamilies
+LockPersonality DelegateNamespaces RestrictFileSystems ReadWriteDirectories ReadOnlyDirectories InaccessibleDirectories
+ReadWritePaths ReadOnlyPaths InaccessiblePaths ExecPaths NoExecPaths BindPaths BindReadOnlyPaths TemporaryFileSystem
+PrivateTmp PrivateDevices ProtectKernelTunables ProtectKernelModules ProtectKernelLogs ProtectClock ProtectControlGroups
+UserNamespacePath NetworkNamespacePath IPCNamespacePath PrivateNetwork PrivateUsers PrivateMounts PrivateIPC PrivatePIDs
+ProtectSystem ProtectHome MountFlags MountAPIVFS BindLogSockets ProtectHostname""",
         CGROUP: """
 Slice AllowedCPUs StartupAllowedCPUs AllowedMemoryNodes StartupAllowedMemoryNodes CPUSetPartition CPUWeight StartupCPUWeight
 CPUQuota CPUQuotaPeriodSec MemoryAccounting MemoryMin MemoryLow StartupMemoryLow MemoryHigh StartupMemoryHigh MemoryMax
@@ -33,33 +35,32 @@ DevicePolicy IOAccounting IOWeight StartupIOWeight IODeviceWeight IOReadBandwidt
 IOWriteIOPSMax IODeviceLatencyTargetSec TasksAccounting TasksMax Delegate DelegateSubgroup DisableControllers IPAccounting
 IPAddressAllow IPAddressDeny IPIngressFilterPath IPEgressFilterPath ManagedOOMSwap ManagedOOMMemoryPressure
 ManagedOOMMemoryPressureLimit ManagedOOMMemoryPressureDurationSec ManagedOOMPreference OOMRules BPFProgram SocketBindAllow
-SocketBindDeny RestrictNetworkInterfaces MemoryPressureThresholdSec MemoryPressureWatch CPUPressureThresholdSec CPUPressureWatch
-IOPressureThresholdSec IOPressureWatch NFTSet CoredumpReceive BindNetworkInterface""",
+SocketBindDeny RestrictNetworkInterfaces MemoryPressureThresholdSec MemoryPressureWatch CPUPressureThresholdSec
+CPUPressureWatch IOPressureThresholdSec IOPressureWatch NFTSet CoredumpReceive BindNetworkInterface""",
         LATER: """
-SetLoginEnvironment UMask PassEnvironment UnsetEnvironment ExecSearchPath RuntimeDirectoryPreserve RuntimeDirectoryMode
-RuntimeDirectory StateDirectoryMode StateDirectoryAccounting StateDirectoryQuota StateDirectory CacheDirectoryMode
-CacheDirectoryAccounting CacheDirectoryQuota CacheDirectory LogsDirectoryMode LogsDirectoryAccounting LogsDirectoryQuota
-LogsDirectory ConfigurationDirectoryMode ConfigurationDirectory SupplementaryGroups SetCredential SetCredentialEncrypted
-LoadCredential LoadCredentialEncrypted ImportCredential Nice IOSchedulingClass IOSchedulingPriority CPUSchedulingPolicy
-CPUSchedulingPriority CPUSchedulingResetOnFork CPUAffinity NUMAPolicy NUMAMask TimerSlackNSec MemoryKSM MemoryTHP OOMScoreAdjust
-CoredumpFilter LimitCPU LimitFSIZE LimitDATA LimitSTACK LimitCORE LimitRSS LimitNOFILE LimitAS LimitNPROC LimitMEMLOCK LimitLOCKS
-LimitSIGPENDING LimitMSGQUEUE LimitNICE LimitRTPRIO LimitRTTIME TimeoutCleanSec IgnoreSIGPIPE UtmpIdentifier UtmpMode""",
+StateDirectoryAccounting StateDirectoryQuota CacheDirectoryAccounting CacheDirectoryQuota LogsDirectoryAccounting
+LogsDirectoryQuota NUMAPolicy NUMAMask MemoryKSM MemoryTHP TimeoutCleanSec UtmpIdentifier UtmpMode""",
         LOGGING: """
-StandardInputText StandardInputData TTYPath TTYReset TTYVHangup TTYVTDisallocate TTYRows TTYColumns SyslogIdentifier
-SyslogFacility SyslogLevel SyslogLevelPrefix LogLevelMax LogRateLimitIntervalSec LogRateLimitBurst LogExtraFields
-LogFilterPatterns LogNamespace""",
+TTYVTDisallocate SyslogFacility SyslogLevel SyslogLevelPrefix LogLevelMax LogRateLimitIntervalSec LogRateLimitBurst
+LogExtraFields LogFilterPatterns LogNamespace""",
+        LABELS: "SELinuxContext AppArmorProfile SmackProcessLabel",
+        PAM: "PAMName",
+        KEYRING: "KeyringMode",
+        ENCRYPTED: "LoadCredentialEncrypted SetCredentialEncrypted",
+        "sockact shows the machine as it is": "Personality",
+        "System V queues and shared memory of the user stay": "RemoveIPC",
         OBSOLETE: """
 Capabilities CPUAccounting CPUShares StartupCPUShares DefaultMemoryMin DefaultMemoryLow DefaultStartupMemoryLow MemoryLimit
 BlockIOAccounting BlockIOWeight StartupBlockIOWeight BlockIODeviceWeight BlockIOReadBandwidth BlockIOWriteBandwidth NetClass""",
-        "sockact ends services with KillSignal=, then SIGKILL": """
-SendSIGKILL SendSIGHUP RestartKillSignal FinalKillSignal WatchdogSignal""",
     }
 )
 
-IN_SOCKET = EXECUTION | not_applied(
+IN_SOCKET = {
+    key: reason for key, reason in EXECUTION.items() if key not in ("PrivateNetwork", "NetworkNamespacePath")
+} | not_applied(
     {
-        "a socket unit runs no commands of its own": """
-WorkingDirectory Environment EnvironmentFile User Group StandardInput StandardOutput StandardError KillMode KillSignal""",
+        "the commands of a socket unit are ended with KillSignal=, then SIGKILL": """
+SendSIGKILL SendSIGHUP RestartKillSignal FinalKillSignal WatchdogSignal""",
     }
 )
-"""The same keys inside `[Socket]`, where they concern the four Exec* commands of the socket unit."""
+"""The same keys inside `[Socket]`, where they concern its four commands; the network is also where sockets are made."""

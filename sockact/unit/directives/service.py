@@ -4,64 +4,68 @@ from __future__ import annotations
 
 from math import inf
 
+from sockact.lifecycle.limits import RESTARTS
 from sockact.record import TYPE_CHECKING
-from sockact.unit.directives import Section, directive, known, not_applied, ordered
+from sockact.unit.commands import COMMANDS
+from sockact.unit.directives import directive, known, not_applied, ordered
+from sockact.unit.directives.execution import ExecutionSection
+from sockact.unit.places import OPEN_FILE
+from sockact.unit.statuses import STATUSES
 from sockact.unit.values import (
-    ACCOUNT,
     BOOLEAN,
-    COMMANDS,
-    DIRECTORY,
-    ENVIRONMENT,
-    ENVIRONMENT_FILE,
+    RUN_PATH,
     SECONDS,
     SIGNAL,
     SOCKET_UNITS,
     TIMEOUT,
-    Stream,
+    TRUTH,
+    UNSIGNED,
     choice,
-    stream,
     words_as_choice,
 )
 
 if TYPE_CHECKING:
-    from sockact.unit.values import Command, MaybePath
+    from typing import Any
 
-TYPES = {
-    **{name: name for name in ("simple", "exec", "notify", "oneshot")},
-    "idle": "simple",
-    "notify-reload": "notify",
-}
-INPUTS = stream("input", "null", "socket", files=("file",))
-OUTPUTS = stream("output", "inherit", "null", "journal", "socket", files=("file", "append", "truncate"))
+    from sockact.unit.commands import Command
+    from sockact.unit.places import OpenFile
+    from sockact.unit.statuses import ExitStatus
 
-
-def _output(section: ServiceSection) -> Stream:
-    """An inetd-style service answers on the connection it reads from; what any other prints goes to the log."""
-    return Stream("inherit" if section.standard_input.kind == "socket" else "journal")
+TYPES = ("simple", "exec", "forking", "oneshot", "notify", "notify-reload", "idle")
+"""idle is simple: there are no other jobs to wait for."""
 
 
-def _error(section: ServiceSection) -> Stream:
-    """Error messages follow standard output, but never into a connection unless that is asked for."""
-    return Stream("journal" if section.standard_input.kind == "socket" else "inherit")
+def _main_too(section: ServiceSection) -> str:
+    return "main" if section.type in ("notify", "notify-reload") or section.watchdog or section.fd_store_most else "none"
 
 
-class ServiceSection(Section, title="Service"):
+def _commands(key: str, meaning: str, *examples: str) -> Any:
+    return directive(key, COMMANDS, meaning, (), examples=examples or ("/bin/true",), rejects=("'x", "bin/x"))
+
+
+def _timeout(key: str, meaning: str, default: object) -> Any:
+    return directive(key, TIMEOUT, meaning, default, examples=("5", "infinity" if default != inf else "1min"), rejects=("x",))
+
+
+_BOTH = "TimeoutStartSec= and TimeoutStopSec= at once."
+
+
+class ServiceSection(ExecutionSection, title="Service"):
     type: str = directive(
         "Type",
-        choice(
-            TYPES,
-            refused={
-                "forking": "a service that forks itself into the background loses its supervisor; run it in the foreground",
-                "dbus": "sockact does not watch a message bus",
-            },
-        ),
+        words_as_choice(*TYPES, refused={"dbus": "sockact does not watch a message bus"}),
         "When the service counts as started: at once (simple, idle), when its program runs (exec), when it says READY=1 "
-        "(notify), or when it ended (oneshot).",
+        "(notify, notify-reload), when its first process has ended and left another one behind (forking), or when it has "
+        "ended (oneshot).",
         "simple",
-        examples=("exec", "notify", "oneshot"),
-        rejects=("fork", "forking", "dbus"),
+        examples=("exec", "notify", "oneshot", "forking", "notify-reload"),
+        rejects=("fork", "dbus"),
         essential=True,
     )
+    exec_condition: tuple[Command, ...] = _commands(
+        "ExecCondition", "Commands that tell whether to start: a status from 1 to 254 means no, without a failure."
+    )
+    exec_start_pre: tuple[Command, ...] = _commands("ExecStartPre", "Commands to run before ExecStart=.", "-/bin/false")
     exec_start: tuple[Command, ...] = directive(
         "ExecStart",
         COMMANDS,
@@ -72,125 +76,161 @@ class ServiceSection(Section, title="Service"):
         rejects=("'open", "bin/relative", "@/bin/sh"),
         essential=True,
     )
-    environment: tuple[tuple[str, str], ...] = directive(
-        "Environment",
-        ENVIRONMENT,
-        "Variables for the command; an empty value forgets those before.",
-        (),
-        examples=('A=1 "B=two words"',),
-        rejects=("A", "1A=x", "'A=1"),
+    exec_start_post: tuple[Command, ...] = _commands("ExecStartPost", "Commands to run when the service has started.")
+    exec_reload: tuple[Command, ...] = _commands(
+        "ExecReload", "Commands to run at SIGHUP, to have the service read its configuration anew.", "/bin/kill -HUP $MAINPID"
     )
-    environment_file: tuple[MaybePath, ...] = directive(
-        "EnvironmentFile",
-        ENVIRONMENT_FILE,
-        "Files of NAME=VALUE lines, read at each start; they win over Environment=.",
-        (),
-        examples=("-/etc/default/web",),
-        rejects=("default/web",),
-        essential=True,
+    exec_stop: tuple[Command, ...] = _commands(
+        "ExecStop",
+        "Commands to run before signals are sent to a service that has started; also when it ended by itself without a failure.",
     )
-    user: str | None = directive("User", ACCOUNT, "The user to run as.", examples=("nobody",), rejects=("a b:c",), essential=True)
-    group: str | None = directive(
-        "Group", ACCOUNT, "The group to run as; by default the user's.", examples=("nogroup",), rejects=("a:b",), essential=True
-    )
-    working_directory: MaybePath | None = directive(
-        "WorkingDirectory",
-        DIRECTORY,
-        "The directory to run in; / by default, ~ is the user's home.",
-        examples=("/tmp", "~", "-/missing"),
-        rejects=("tmp",),
-        essential=True,
-    )
-    standard_input: Stream = directive(
-        "StandardInput",
-        INPUTS,
-        "Where standard input comes from; socket hands over the connection, as inetd did.",
-        Stream("null"),
-        examples=("socket", "file:/etc/hostname"),
-        rejects=("tty", "pipe", "file:x"),
-    )
-    standard_output: Stream = directive(
-        "StandardOutput",
-        OUTPUTS,
-        "Where standard output goes. journal is the supervisor's standard error; the default is journal, "
-        "or inherit after StandardInput=socket.",
-        _output,
-        examples=("null", "append:/tmp/log"),
-        rejects=("printer",),
-    )
-    standard_error: Stream = directive(
-        "StandardError",
-        OUTPUTS,
-        "Where standard error goes; the default is inherit, or journal after StandardInput=socket.",
-        _error,
-        examples=("null", "truncate:/tmp/log"),
-        rejects=("append:log",),
+    exec_stop_post: tuple[Command, ...] = _commands(
+        "ExecStopPost", "Commands to run when the service has ended, however it has; they get SERVICE_RESULT and EXIT_CODE."
     )
     restart: str = directive(
         "Restart",
-        words_as_choice(
-            "no",
-            "always",
-            "on-success",
-            "on-failure",
-            "on-abnormal",
-            "on-abort",
-            refused={"on-watchdog": "there is no watchdog"},
-        ),
+        words_as_choice(*RESTARTS),
         "After which ends the service is started again by itself.",
         "no",
-        examples=("on-failure",),
+        examples=("on-failure", "on-watchdog"),
         rejects=("never",),
     )
     restart_delay: float = directive(
         "RestartSec", SECONDS, "Time between the end and the restart.", 0.1, examples=("1s",), rejects=("x",)
     )
+    restart_steps: int = directive(
+        "RestartSteps",
+        UNSIGNED,
+        "In how many restarts the time grows from RestartSec= to RestartMaxDelaySec=; 0 leaves it as it is.",
+        0,
+        examples=("5",),
+        rejects=("x",),
+    )
+    restart_delay_most: float = directive(
+        "RestartMaxDelaySec", SECONDS, "The longest time between end and restart.", inf, examples=("1min",), rejects=("x",)
+    )
+    success_statuses: tuple[ExitStatus, ...] = directive(
+        "SuccessExitStatus",
+        STATUSES,
+        "More ends that are no failure, besides 0, SIGHUP, SIGINT, SIGTERM and SIGPIPE.",
+        (),
+        examples=("3 TEMPFAIL SIGKILL",),
+        rejects=("256", "SIGNO"),
+    )
+    restart_prevent: tuple[ExitStatus, ...] = directive(
+        "RestartPreventExitStatus", STATUSES, "Ends after which Restart= does nothing.", (), examples=("1 6",), rejects=("x",)
+    )
+    restart_force: tuple[ExitStatus, ...] = directive(
+        "RestartForceExitStatus",
+        STATUSES,
+        "Ends after which the service is started again whatever Restart= says.",
+        (),
+        examples=("133",),
+        rejects=("x",),
+    )
     timeout_start: float = ordered(
-        directive(
+        _timeout(
             "TimeoutStartSec",
-            TIMEOUT,
-            "How long starting may take; 90 s, for Type=oneshot no limit.",
+            "How long starting may take, each command anew; 90 s, for Type=oneshot no limit.",
             lambda section: inf if section.type == "oneshot" else 90.0,
-            examples=("5", "infinity"),
-            rejects=("x",),
         ),
-        directive("TimeoutSec", TIMEOUT, "TimeoutStartSec= and TimeoutStopSec= at once.", examples=("5",), rejects=("x",)),
+        directive("TimeoutSec", TIMEOUT, _BOTH, examples=("5",), rejects=("x",)),
     )
     timeout_stop: float = ordered(
-        directive(
-            "TimeoutStopSec",
-            TIMEOUT,
-            "How long stopping may take before SIGKILL.",
-            90.0,
-            examples=("5",),
-            rejects=("x",),
-        ),
-        directive("TimeoutSec", TIMEOUT, "TimeoutStartSec= and TimeoutStopSec= at once.", examples=("5",), rejects=("x",)),
+        _timeout("TimeoutStopSec", "How long each step of stopping may take before the next one.", 90.0),
+        directive("TimeoutSec", TIMEOUT, _BOTH, examples=("5",), rejects=("x",)),
     )
-    kill_signal: int = directive(
-        "KillSignal",
+    timeout_abort: float = _timeout(
+        "TimeoutAbortSec",
+        "How long a service may take to end after WatchdogSignal=; TimeoutStopSec= if not set.",
+        lambda section: section.timeout_stop,
+    )
+    runtime_most: float = _timeout("RuntimeMaxSec", "How long the service may run before it is stopped as a failure.", inf)
+    watchdog: float = directive(
+        "WatchdogSec",
+        SECONDS,
+        "How often the service says WATCHDOG=1, or is ended as a failure; 0 switches it off.",
+        0.0,
+        examples=("30s",),
+        rejects=("x",),
+    )
+    remains: bool = directive(
+        "RemainAfterExit",
+        BOOLEAN,
+        "Whether the service counts as running when all its processes have ended without a failure.",
+        False,
+        examples=("yes",),
+        rejects=("x",),
+    )
+    pid_file: str | None = directive(
+        "PIDFile",
+        RUN_PATH,
+        "The file into which a Type=forking service writes the pid of its main process; below /run if it is no absolute path.",
+        examples=("/run/web.pid", "web.pid"),
+        rejects=("../web.pid",),
+    )
+    guess_main_pid: bool = directive(
+        "GuessMainPID",
+        BOOLEAN,
+        "Without PIDFile=, whether to take the one process that is left of a Type=forking service for the main one.",
+        True,
+        examples=("no",),
+        rejects=("x",),
+    )
+    reload_signal: int = directive(
+        "ReloadSignal",
         SIGNAL,
-        "The signal that asks the service to end.",
-        15,
-        examples=("SIGINT", "SIGRTMIN+3"),
-        rejects=("SIGNO",),
+        "The signal by which a Type=notify-reload service reloads.",
+        1,
+        examples=("SIGUSR1",),
+        rejects=("x",),
     )
-    kill_mode: str = directive(
-        "KillMode",
-        words_as_choice("control-group", "mixed", "process", "none"),
-        "Whom to signal: all processes of the service, all but only the main one first (mixed), just the main one, or nobody. "
-        "sockact's stand-in for the control group is the process group.",
-        "control-group",
-        examples=("mixed", "process"),
-        rejects=("group",),
+    final_kill_signal: int = directive(
+        "FinalKillSignal",
+        SIGNAL,
+        "The signal after KillSignal= that nobody should survive.",
+        9,
+        examples=("SIGABRT",),
+        rejects=("x",),
+    )
+    watchdog_signal: int = directive(
+        "WatchdogSignal",
+        SIGNAL,
+        "The signal for a service that did not say WATCHDOG=1 in time.",
+        6,
+        examples=("SIGKILL",),
+        rejects=("x",),
+    )
+    send_sigkill: bool = directive(
+        "SendSIGKILL", BOOLEAN, "Whether FinalKillSignal= follows KillSignal=.", True, examples=("no",), rejects=("x",)
+    )
+    send_sighup: bool = directive(
+        "SendSIGHUP", BOOLEAN, "Whether SIGHUP follows KillSignal= at once.", False, examples=("yes",), rejects=("x",)
     )
     notify_access: str = directive(
         "NotifyAccess",
-        words_as_choice("none", "main", refused={"exec": "no other commands are run", "all": "only the main process is heard"}),
-        "Whose messages on NOTIFY_SOCKET are heard; main for Type=notify.",
-        lambda section: "main" if section.type == "notify" else "none",
-        examples=("main",),
+        words_as_choice("none", "main", "exec", "all"),
+        "Whose messages on NOTIFY_SOCKET are heard: of the main process, also of the control processes (exec), or of all that "
+        "are known to belong to the service (all); main for Type=notify and with WatchdogSec=.",
+        _main_too,
+        examples=("main", "all"),
         rejects=("some",),
+    )
+    fd_store_most: int = directive(
+        "FileDescriptorStoreMax",
+        UNSIGNED,
+        "How many descriptors the service may leave with us (FDSTORE=1) to get them back at its next start.",
+        0,
+        examples=("16",),
+        rejects=("x",),
+    )
+    fd_store_preserve: str = directive(
+        "FileDescriptorStorePreserve",
+        choice({**{word: "yes" if yes else "no" for word, yes in TRUTH.items()}, "restart": "restart"}),
+        "How long stored descriptors are kept: over restarts only, or also while the service is stopped.",
+        "restart",
+        examples=("yes",),
+        rejects=("x",),
     )
     non_blocking: bool = directive(
         "NonBlocking", BOOLEAN, "Whether the sockets are handed over with O_NONBLOCK.", False, examples=("yes",), rejects=("x",)
@@ -203,27 +243,35 @@ class ServiceSection(Section, title="Service"):
         examples=("a.socket b.socket",),
         rejects=("a.service",),
     )
+    open_file: tuple[OpenFile, ...] = directive(
+        "OpenFile",
+        OPEN_FILE,
+        "Files, or UNIX sockets to connect to, that are opened with the privileges of the supervisor and handed over behind the "
+        "sockets. Options: read-only, append, truncate; graceful goes on without the file.",
+        (),
+        examples=("/etc/hostname:name:read-only",),
+        rejects=("x", "/x:n:write"),
+        essential=True,
+    )
 
     @property
     def is_heard(self) -> bool:
-        """Whether messages of the main process are listened to; a Type=notify service could never become ready otherwise."""
-        return self.type == "notify" or self.notify_access != "none"
+        """Whether messages are listened to; a service that has to say READY=1 could never become ready otherwise."""
+        return (
+            self.type in ("notify", "notify-reload") or self.notify_access != "none" or bool(self.watchdog or self.fd_store_most)
+        )
 
-    moved = {"StartLimitInterval": "Unit", "StartLimitBurst": "Unit"}
+    moved = dict.fromkeys(("StartLimitInterval", "StartLimitBurst", "StartLimitAction", "FailureAction"), "Unit")
 
     known = {
         **known.EXECUTION,
         **not_applied(
             {
-                "sockact runs ExecStart= only": """
-ExecCondition ExecStartPre ExecStartPost ExecReload ExecReloadPost ExecStop ExecStopPost ReloadSignal RefreshOnReload
-PermissionsStartOnly RootDirectoryStartOnly""",
                 "sockact does not do this": """
-RestartSteps RestartMaxDelaySec RestartRandomizedDelaySec TimeoutAbortSec TimeoutStartFailureMode TimeoutStopFailureMode
-RuntimeMaxSec RuntimeRandomizedExtraSec WatchdogSec StartLimitAction FailureAction RebootArgument ExitType RestartMode
-RemainAfterExit RestartPreventExitStatus RestartForceExitStatus SuccessExitStatus OOMPolicy FileDescriptorStoreMax
-FileDescriptorStorePreserve LUOSession USBFunctionDescriptors USBFunctionStrings OpenFile""",
-                "it concerns services that fork themselves into the background": "PIDFile GuessMainPID",
+ExecReloadPost RefreshOnReload PermissionsStartOnly RootDirectoryStartOnly RestartRandomizedDelaySec TimeoutStartFailureMode
+TimeoutStopFailureMode RuntimeRandomizedExtraSec RebootArgument ExitType RestartMode OOMPolicy
+LUOSession USBFunctionDescriptors USBFunctionStrings""",
+                "it is for systemctl restart; what sockact restarts has ended before": "RestartKillSignal",
                 "sockact does not watch a message bus": "BusName",
                 known.OBSOLETE: "SysVStartPriority BusPolicy",
             }

@@ -1,0 +1,123 @@
+"""Hears what services say (sd_notify(3)), and does what they ask for."""
+
+from __future__ import annotations
+
+from sockact.lifecycle.service import Event, State
+from sockact.record import TYPE_CHECKING
+from sockact.runtime.processes import CONTROL, MAIN
+from sockact.runtime.units import Service, Stored
+from sockact.runtime.work import DEBUG, ERROR, INFO, WARNING
+
+if TYPE_CHECKING:
+    from sockact.runtime.notify import Message
+    from sockact.runtime.services import Services
+    from sockact.runtime.work import Work
+
+HEARD = {"none": (), "main": (MAIN,), "exec": (MAIN, CONTROL), "all": (MAIN, CONTROL, "")}
+"""NotifyAccess=, and the processes that may speak; the empty one is any other process of the service."""
+
+EVENTS = {"RELOADING": Event.RELOADING, "READY": Event.READY, "STOPPING": Event.STOPPING}
+
+
+class Hearing:
+    """The ear for all services."""
+
+    def __init__(self, work: Work, services: Services) -> None:
+        self.work = work
+        self.services = services
+        self.log = work.log
+
+    def hear(self, message: Message) -> tuple[int, ...]:
+        """Take a message, if its sender may speak for a service; which of its descriptors are kept."""
+        unit, role = self.work.processes.owner(message.pid)
+        if not isinstance(unit, Service) or not self._may_speak(unit, role):
+            self.log(DEBUG, "sockact", f"a notification from pid {message.pid}, which may not speak for a unit, is ignored")
+            return ()
+        if status := message.said.get("STATUS"):
+            self.log(INFO, unit.name, f"status: {status}")
+        if number := message.said.get("ERRNO"):
+            self.log(WARNING, unit.name, f"errno: {number}")
+        self._take_numbers(unit, message)
+        for name, event in EVENTS.items():
+            if message.says(name) and (event is not Event.RELOADING or self._is_news(unit, message)):
+                unit.says = name.lower()
+                self.log(INFO, unit.name, unit.says)
+                self.work.post(unit, event)
+        return self._store(unit, message)
+
+    def _may_speak(self, service: Service, role: str) -> bool:
+        settings = service.unit.service
+        access = settings.notify_access if settings.notify_access != "none" or not settings.is_heard else "main"
+        forks = settings.type == "forking" and role == CONTROL
+        return role in HEARD[access] or (forks and access != "none")
+
+    def _take_numbers(self, service: Service, message: Message) -> None:
+        """MAINPID=, the watchdog, and more time for what is going on."""
+        pid, more, interval = (message.number(name) for name in ("MAINPID", "EXTEND_TIMEOUT_USEC", "WATCHDOG_USEC"))
+        if pid and pid > 1 and pid != service.pids.get(MAIN):
+            self.services.main.said(service, pid)
+        if more:
+            self._extend(service, more / 1e6)
+        if interval is not None:
+            service.watchdog_interval = interval / 1e6
+        if interval is not None or message.says("WATCHDOG"):
+            self.services.watch_dog(service)
+        if message.said.get("WATCHDOG") == "trigger":
+            self.work.post(service, Event.WATCHDOG)
+
+    def _extend(self, service: Service, seconds: float) -> None:
+        """Give what is going on at least so much time from now."""
+        end = self.work.kernel.now() + seconds
+        if service.timer and service.timer.when < end:
+            self.work.arm(service, seconds, Event.TIMEOUT)
+        if service.watchdog and service.watchdog.when < end:
+            self.services.feed_dog(service, seconds)
+
+    def _is_news(self, service: Service, message: Message) -> bool:
+        """Whether RELOADING=1 answers the signal that we sent, and not one before it."""
+        began = message.number("MONOTONIC_USEC")
+        return service.state is not State.RELOAD_SIGNAL or (began is not None and began >= service.reload_began)
+
+    # Stored descriptors
+
+    def _store(self, service: Service, message: Message) -> tuple[int, ...]:
+        name = message.said.get("FDNAME", "stored")
+        if message.says("FDSTOREREMOVE"):
+            self._remove(service, [stored for stored in service.stored if stored.name == name])
+        if not message.says("FDSTORE"):
+            return ()
+        return tuple(fd for fd in message.descriptors if self._keep(service, name, fd, message.said.get("FDPOLL") != "0"))
+
+    def _keep(self, service: Service, name: str, fd: int, polled: bool) -> bool:
+        """Keep a descriptor, unless it is one that we have, or one too many."""
+        if any(self.work.kernel.same_file(fd, stored.fd) for stored in service.stored):
+            return False
+        if len(service.stored) >= service.unit.service.fd_store_most:
+            self.log(
+                ERROR, service.name, f"a descriptor is not stored: FileDescriptorStoreMax={service.unit.service.fd_store_most}"
+            )
+            return False
+        stored = Stored(name if _is_name(name) else "stored", fd, polled)
+        service.stored.append(stored)
+        if polled:
+            self._watch(service, stored)
+        return True
+
+    def _watch(self, service: Service, stored: Stored) -> None:
+        """Forget a descriptor when its other end is gone; a file that cannot be polled has none."""
+        try:
+            self.work.loop.watch(stored.fd, lambda _: self._remove(service, [stored]), events=0)
+        except OSError as error:
+            # It is kept; a regular file has no other end.
+            level = DEBUG if isinstance(error, PermissionError) else WARNING
+            self.log(level, service.name, f"the end of the descriptor {stored.name} goes unnoticed: {error.strerror}")
+
+    def _remove(self, service: Service, gone: list[Stored]) -> None:
+        for stored in gone:
+            service.stored.remove(stored)
+            self.work.loop.unwatch(stored.fd)
+            self.work.kernel.close(stored.fd)
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) < 256 and ":" not in text and all(" " <= c <= "~" for c in text)

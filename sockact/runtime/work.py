@@ -1,0 +1,62 @@
+"""What those share who carry out effects: the units at work, the way to the kernel, and the queue into which events go."""
+
+from __future__ import annotations
+
+from sockact.record import TYPE_CHECKING
+from sockact.runtime import spawn, units
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sockact.runtime.kernel import Kernel
+    from sockact.runtime.loop import Loop
+    from sockact.runtime.notify import Notifications
+    from sockact.runtime.processes import Log, Processes
+    from sockact.runtime.units import Service, Socket, Unit
+    from sockact.unit.gather import UnitSet
+
+    Post = Callable[[Unit, object, object], None]
+    """A unit, what happened to it, and with what."""
+
+DEBUG, INFO, WARNING, ERROR = "debug", "info", "warning", "error"
+FOREVER = float("inf")
+
+
+class Work:
+    """The units at work, and all that is at hand for them."""
+
+    sockets: dict[str, Socket]
+    services: dict[str, Service]
+    loop: Loop
+    processes: Processes
+    notifications: Notifications
+
+    start: Callable[[Service], None]
+    """Has a service start, with whom it needs and after whom it waits for."""
+
+    def __init__(self, kernel: Kernel, given: UnitSet, environment: Mapping[str, str], log: Log, post: Post) -> None:
+        self.kernel = kernel
+        self.units = given
+        self.environment = environment
+        self.log = log
+        self._post = post
+
+    def post(self, unit: Unit, event: object, detail: object = None) -> None:
+        """Have a unit's machine answer to an event, when those before it are answered."""
+        self._post(unit, event, detail)
+
+    def release(self, unit: Service | Socket, restarts: bool) -> None:
+        """Take away what the unit had, such as its runtime directory, and what does not outlive it."""
+        section = unit.unit.service if isinstance(unit, units.Service) else unit.unit.socket
+        spawn.release(self.kernel, section, unit.name, restarts, lambda text: self.log(WARNING, unit.name, text))
+
+    def arm(self, unit: Unit, seconds: float, event: object) -> None:
+        """Set the one timer of a unit."""
+        self.disarm(unit)
+        if seconds != FOREVER:
+            unit.timer = self.loop.after(seconds, lambda: self.post(unit, event))
+
+    def disarm(self, unit: Unit) -> None:
+        if unit.timer:
+            unit.timer.cancel()
+            unit.timer = None
