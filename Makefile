@@ -6,7 +6,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
-.PHONY: run test lint unit bench man clean
+.PHONY: run test bench soak man clean
 
 run: $(STAMP)
 	@$(BIN)/python tools/demo.py
@@ -19,6 +19,10 @@ test: $(STAMP) $(VENV)/.test-tools
 
 bench: $(STAMP) $(VENV)/.bench-tools
 	$(BIN)/python -m bench
+
+# Simulated lives of the supervisor, as many as one likes: make soak RUNS=1000000 SEED=1
+soak: $(STAMP)
+	$(BIN)/python -m tests.simulation --runs $(or $(RUNS),10000000) $(if $(SEED),--seed $(SEED))
 
 man: $(STAMP)
 	$(BIN)/python tools/man.py

@@ -319,13 +319,14 @@ class Machine(Kernel):
         self.ear = Ear()
         return self.new(self.ear), "@ear"
 
-    def receive(self, fd: int) -> tuple[bytes, int, tuple[int, ...]] | None:
+    def receive(self, fd: int) -> tuple[bytes, int, int, tuple[int, ...]] | None:
         ear = self.thing(fd)
         assert isinstance(ear, Ear)
         if not ear.messages:
             return None
         data, pid, things = ear.messages.popleft()
-        return data, pid, tuple(self.new(thing) for thing in things)
+        # Some have become somebody else.
+        return data, pid, 0 if pid % 4 else 1000, tuple(self.new(thing) for thing in things)
 
     # Nodes and files
 
@@ -349,7 +350,7 @@ class Machine(Kernel):
         return self.new(port)
 
     def node_access(self, path: str) -> tuple[int, int, int]:
-        return 0, 0, 0o666
+        return 0, 0, 0o666  # also of a PIDFile=, which counts as written by somebody who is trusted
 
     def ids(self) -> tuple[int, int]:
         return 0, 0
@@ -471,6 +472,15 @@ class Machine(Kernel):
 
     def children(self) -> list[int]:
         return [pid for pid, process in self.processes.items() if process.parent == 0]
+
+    def descendants(self, pid: int) -> list[int]:
+        found, ahead = list[int](), [pid]
+        while ahead:
+            parent = ahead.pop()
+            children = [process.pid for process in self.processes.values() if process.parent == parent]
+            ahead += children
+            found += children
+        return found
 
     def invocation_of(self, pid: int) -> str:
         process = self.processes.get(pid)

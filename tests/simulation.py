@@ -565,7 +565,8 @@ class Run:
         if found:
             mains = [service.pids.get("main") for service in self.supervisor.work.services.values()]
             for pidfd in found:
-                if pidfd.process.pid not in mains:
+                # One that has ended is to be read in the next turn.
+                if pidfd.process.alive and pidfd.process.pid not in mains:
                     broken(f"process {pidfd.process.pid} is watched, and is no main process")
         return len(found)
 

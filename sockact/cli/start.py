@@ -28,7 +28,11 @@ NOT_APPLIED, LEFT_OUT = "SA008", "SA009"
 def start(asked: Start) -> int:
     """Run the units in the foreground. With any error in them nothing is opened: exit status 1."""
     kernel = Kernel()
-    kernel.tidy_descriptors()
+    try:
+        kernel.tidy_descriptors()
+    except OSError as error:
+        output.say(f"sockact: error: cannot start: {error.filename}: {error.strerror}")
+        return 1
     units = gather(asked.units, search.finder(asked.units, asked.system_units).find, host.here())
     environment = base_environment(os.environ, asked.clean)
     found = verify(units, host.Survey(environment["PATH"]))

@@ -2,7 +2,7 @@
  *
  * A fork of a Python process copies page tables and then, write by write, pages; that is most of the price of starting a
  * service. vfork(2) lends the child our memory until it calls exec, so that nothing is copied, the child can write its own
- * pid into LISTEN_PID (which posix_spawn(3) cannot know), and a step that fails is simply noted in a variable.
+ * pid into LISTEN_PID and WATCHDOG_PID (which posix_spawn(3) cannot know), and a step that fails is simply noted in a variable.
  *
  * Everything that takes thought (looking up accounts, opening files, expanding variables) was done by the caller. No
  * Python.h: the library is loaded with ctypes, so that building it takes a C compiler and nothing else.
@@ -38,7 +38,8 @@ struct image {
     const char *path;
     char *const *argv;
     char *const *envp;
-    char *pid_text; /* inside an entry of envp: where the child writes its pid; NULL if nobody asks for it */
+    char *const *stamps; /* inside entries of envp: where the child writes its pid */
+    int stamp_count;
     int stdio[3];
     const int *fds; /* become 3, 4, ... */
     int fd_count;
@@ -322,8 +323,8 @@ static _Noreturn void child(const struct image *image, struct failure *failure, 
     if (chdir(image->directory) < 0 && (!image->directory_optional || chdir("/") < 0))
         goto failed;
     step++;
-    if (image->pid_text)
-        stamp(image->pid_text, getpid());
+    for (int i = 0; i < image->stamp_count; i++)
+        stamp(image->stamps[i], getpid());
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     execve(image->path, image->argv, image->envp);

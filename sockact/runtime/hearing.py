@@ -55,7 +55,7 @@ class Hearing:
         """MAINPID=, the watchdog, and more time for what is going on."""
         pid, more, interval = (message.number(name) for name in ("MAINPID", "EXTEND_TIMEOUT_USEC", "WATCHDOG_USEC"))
         if pid and pid > 1 and pid != service.pids.get(MAIN):
-            self.services.main.said(service, pid)
+            self.services.main.said(service, pid, message.uid)
         if more:
             self._extend(service, more / 1e6)
         if interval is not None:

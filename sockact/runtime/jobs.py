@@ -30,8 +30,8 @@ class Jobs:
         """Who is being started."""
         self._stopping: set[str] = set()
         self._closed = False
-        self.refused = False
-        """Whether somebody could not be started for the sake of others."""
+        self.refused: list[str] = []
+        """Who could not be started for the sake of others."""
 
     # Starting
 
@@ -110,7 +110,7 @@ class Jobs:
             name, why = ahead.pop(0)
             if self._starting.pop(name, None) is None:
                 continue
-            self.refused = True
+            self.refused.append(name)
             given_up.append(name)
             self.work.log(ERROR, name, f"not started: {why}")
             self.services.tell(self.work.services[name], SocketEvent.SERVICE_DOWN)

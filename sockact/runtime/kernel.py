@@ -48,6 +48,8 @@ MOST_DESCRIPTORS = 1 << 16
 PR_SET_CHILD_SUBREAPER = 36
 SIOCGIFINDEX = 0x8933
 LONGEST_INTERFACE = 15
+MOST_DESCENDANTS = 10_000
+"""A service that makes processes faster than we count them ends the counting here."""
 MOST_FLUSHED = 1024
 """Connections or messages that are dropped at a stretch; somebody might send faster than we drop."""
 
@@ -203,21 +205,21 @@ class Kernel(FileSystem):
         receiver.bind("")
         return self._remember(receiver), "@" + receiver.getsockname()[1:].decode()
 
-    def receive(self, fd: int) -> tuple[bytes, int, tuple[int, ...]] | None:
-        """A message, the pid of its sender, and the descriptors that were sent along, which are the caller's now; None when
-        there is none."""
+    def receive(self, fd: int) -> tuple[bytes, int, int, tuple[int, ...]] | None:
+        """A message, pid and user id of its sender, and the descriptors that were sent along, which are the caller's now; None
+        when there is none."""
         try:
             space = socket.CMSG_SPACE(12) + socket.CMSG_SPACE(253 * 4)
             data, ancillary, _, _ = self._sockets[fd].recvmsg(4096, space, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return None
-        pid, passed = 0, tuple[int, ...]()
+        pid, uid, passed = 0, -1, tuple[int, ...]()
         for level, kind, raw in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
-                pid = struct.unpack("=iII", raw[:12])[0]
+                pid, uid, _ = struct.unpack("=iII", raw[:12])
             elif level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 passed += struct.unpack(f"={len(raw) // 4}i", raw[: len(raw) // 4 * 4])
-        return data, pid, passed
+        return data, pid, uid, passed
 
     def close(self, fd: int) -> None:
         known = self._sockets.pop(fd, None)
@@ -372,6 +374,20 @@ class Kernel(FileSystem):
             return [int(pid) for pid in os.pread(self._children, 1 << 20, 0).split()]
         except OSError:
             return []
+
+    def descendants(self, pid: int) -> list[int]:
+        """The processes that a process has made, and those have, as far as their parents still live."""
+        found, ahead = list[int](), [pid]
+        while ahead and len(found) < MOST_DESCENDANTS:
+            parent = ahead.pop()
+            try:
+                for thread in os.listdir(f"/proc/{parent}/task"):
+                    with open(f"/proc/{parent}/task/{thread}/children") as file:
+                        ahead += (children := [int(child) for child in file.read().split()])
+                        found += children
+            except OSError:
+                continue
+        return found
 
     def invocation_of(self, pid: int) -> str:
         """The INVOCATION_ID that a process was started with; nothing for one that we may not look at, or that is gone."""

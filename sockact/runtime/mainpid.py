@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LOOK_AGAIN = 0.1
 """Seconds between two looks for a PIDFile= that is not written yet."""
 
-CHANGES = (*UP, State.START, State.START_POST, State.STOP, State.STOP_SIGTERM)
+CHANGES = (*(set(UP) - {State.EXITED}), State.START, State.START_POST, State.STOP, State.STOP_SIGTERM)
 """States in which a service may say who its main process is."""
 
 
@@ -51,7 +51,7 @@ class MainProcesses:
             service.command_ended = Exit(code=1)
         elif not settings.pid_file:
             self.log(WARNING, service.name, "nobody knows its main process; give it a PIDFile=")
-        self.work.post(service, Event.CONTROL_EXITED)
+        self.work.post(service, Event.CONTROL_EXITED, service.state)
 
     def look_late(self, service: Service) -> None:
         """Look into a PIDFile= that the last commands of the start may have written."""
@@ -75,25 +75,40 @@ class MainProcesses:
         """The pid in a file; 0 if it is not there yet, or names nobody who may be the main process."""
         try:
             text = self.kernel.read_file(path).decode(errors="replace").strip()
+            owner = self.kernel.node_access(path)[0]
         except OSError:
             return 0
         pid = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-        return pid if self._may_be(service, pid) else 0
+        return pid if self._may_be(service, pid, self._is_trusted(owner)) else 0
 
-    def _may_be(self, service: Service, pid: int) -> bool:
-        """Whether the process exists, and belongs to nobody else."""
+    def _is_trusted(self, uid: int) -> bool:
+        """Whether this user could end any process itself that we end."""
+        return uid in (0, self.kernel.ids()[0])
+
+    def _may_be(self, service: Service, pid: int, trusted: bool) -> bool:
+        """Whether the process exists, and belongs to nobody else; only who is trusted may name one that is no process of the
+        service's for sure."""
         if pid in (0, 1, self.kernel.pid()) or not self.kernel.kill(pid, 0):
             return False
         owner, role = self.work.processes.owner(pid)
-        known = self.kernel.invocation_of(pid) in ("", service.invocation)
+        invocation = self.kernel.invocation_of(pid)
+        known = invocation == service.invocation or owner is service or (trusted and not invocation)
         return owner in (None, service) and role != CONTROL and known
 
-    def said(self, service: Service, pid: int) -> None:
-        """The service has said MAINPID=."""
-        if service.state in CHANGES and self._may_be(service, pid):
+    def said(self, service: Service, pid: int, uid: int) -> None:
+        """A process of this user has said MAINPID= for the service."""
+        if service.state in CHANGES and self._may_be(service, pid, self._is_trusted(uid)):
             self.take(service, pid)
         else:
             self.log(WARNING, service.name, f"MAINPID={pid} is ignored: that is no process of it, or not now")
+
+    def is_replaced(self, service: Service) -> bool:
+        """Whether the PIDFile= of a service, whose main process has ended, names another one by now."""
+        settings = service.unit.service
+        pid = self._read(service, settings.pid_file) if settings.pid_file and service.state in UP else 0
+        if pid:
+            self.take(service, pid)
+        return pid > 0
 
     def take(self, service: Service, pid: int) -> None:
         """Make a process the main one; the end of one that is no child of ours is told by its pidfd."""
@@ -121,6 +136,13 @@ class MainProcesses:
         self.forget(service)
         self.work.processes.reap()  # it may have become our child in the meantime, and then we are told how it ended
         self.work.processes.lost(service, MAIN, pid)
+
+    def remove_file(self, path: str) -> None:
+        """Remove a PIDFile= that names nobody any more."""
+        try:
+            self.kernel.unlink(path)
+        except OSError:
+            pass  # it was never written, or its owner has removed it
 
     def forget(self, service: Service) -> None:
         """Follow nobody any more."""

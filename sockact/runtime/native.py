@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from sockact.runtime.spawn import Image
 
 LIBRARY = os.path.join(os.path.dirname(__file__), "_spawn.so")
-PID_ROOM = b"LISTEN_PID=" + b"0" * 20
-"""An environment entry with room for any pid, which the child overwrites."""
+PID_ROOM = b"0" * 20
+"""Room for any pid, which the child writes there."""
 
 
 OPERATIONS = (
@@ -44,7 +44,8 @@ class _Image(ctypes.Structure):
         ("path", ctypes.c_char_p),
         ("argv", ctypes.POINTER(ctypes.c_char_p)),
         ("envp", ctypes.POINTER(ctypes.c_char_p)),
-        ("pid_text", ctypes.c_void_p),
+        ("stamps", ctypes.POINTER(ctypes.c_void_p)),
+        ("stamp_count", ctypes.c_int),
         ("stdio", ctypes.c_int * 3),
         ("fds", ctypes.POINTER(ctypes.c_int)),
         ("fd_count", ctypes.c_int),
@@ -87,19 +88,19 @@ class Executor:
         are those of an image whose settings are steps, too."""
         variables = "\0".join([f"{name}={value}" for name, value in image.environment.items()])
         environment = _encode(variables).split(b"\0") if variables else []
-        room = ctypes.create_string_buffer(PID_ROOM)
-        if image.stamped:
-            environment.append(b"")
-        envp = _strings(environment)
-        if image.stamped:
-            envp[len(environment) - 1] = ctypes.cast(room, ctypes.c_char_p)
+        rooms = [ctypes.create_string_buffer(name.encode() + b"=" + PID_ROOM) for name in image.stamped]
+        envp = _strings([*environment, *(b"" for _ in rooms)])
+        for index, room in enumerate(rooms, len(environment)):
+            envp[index] = ctypes.cast(room, ctypes.c_char_p)
+        stamps = [ctypes.addressof(room) + len(name) + 1 for name, room in zip(image.stamped, rooms, strict=True)]
         account = image.account
         groups = account.groups if account else ()
         raw = _Image(
             _encode(image.path),
             _strings([_encode(word) for word in image.argv]),
             envp,
-            ctypes.addressof(room) + PID_ROOM.index(b"0") if image.stamped else None,
+            (ctypes.c_void_p * len(stamps))(*stamps),
+            len(stamps),
             (ctypes.c_int * 3)(*image.stdio),
             (ctypes.c_int * len(image.descriptors))(*image.descriptors),
             len(image.descriptors),

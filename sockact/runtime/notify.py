@@ -20,9 +20,10 @@ BATCH = 1024
 
 
 class Message(Record):
-    """What a service said: the pid of the sender, the assignments, the first of each name, all lines, and descriptors."""
+    """What a service said: pid and user of the sender, the assignments, the first of each name, all lines, and descriptors."""
 
     pid: int
+    uid: int
     said: dict[str, str]
     lines: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()
@@ -36,7 +37,7 @@ class Message(Record):
         return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def parse(data: bytes, pid: int, descriptors: tuple[int, ...] = ()) -> Message:
+def parse(data: bytes, pid: int, uid: int = 0, descriptors: tuple[int, ...] = ()) -> Message:
     """Split a datagram into its NAME=VALUE lines; what is no assignment says nothing."""
     lines = tuple(data.decode(errors="replace").split("\n"))
     said: dict[str, str] = {}
@@ -44,16 +45,20 @@ def parse(data: bytes, pid: int, descriptors: tuple[int, ...] = ()) -> Message:
         name, equals, value = line.partition("=")
         if equals:
             said.setdefault(name, value)
-    return Message(pid, said, lines, descriptors)
+    return Message(pid, uid, said, lines, descriptors)
 
 
 class Notifications:
-    """The receiving end of NOTIFY_SOCKET. Whoever takes a message tells which of its descriptors are kept."""
+    """The receiving end of NOTIFY_SOCKET. Whoever takes a message tells which of its descriptors are kept;
+    `settle` has it answered before the next one is read."""
 
-    def __init__(self, kernel: Kernel, loop: Loop, deliver: Callable[[Message], Collection[int]]) -> None:
+    def __init__(
+        self, kernel: Kernel, loop: Loop, deliver: Callable[[Message], Collection[int]], settle: Callable[[], None]
+    ) -> None:
         self.kernel = kernel
         self.loop = loop
         self.deliver = deliver
+        self.settle = settle
         self._fd = -1
         self._address = ""
 
@@ -78,3 +83,4 @@ class Notifications:
             for fd in message.descriptors:
                 if fd not in kept:
                     self.kernel.close(fd)
+            self.settle()

@@ -11,6 +11,8 @@ ALL, FIRST = "all", "first"
 _FAULTS = {linux.SIGNALS[name] for name in ("ILL", "TRAP", "ABRT", "BUS", "FPE", "SEGV", "SYS")}
 """What a process that is broken gets; forwarding it would hide that it was ours."""
 _OURS = {linux.SIGNALS[name] for name in ("TERM", "INT", "QUIT", "HUP")}
+_NOT_BY_ITSELF = {linux.SIGNALS[name] for name in ("PIPE", "TTIN", "TTOU")}
+"""What we get for our own output: `all` leaves them out."""
 _NEVER = {linux.SIGNALS[name] for name in ("KILL", "STOP", "CHLD", "TERM")} | _FAULTS
 
 
@@ -42,7 +44,7 @@ def read_forwards(texts: tuple[str, ...]) -> tuple[Forward, ...]:
 def _read(text: str) -> list[Forward]:
     unit, _, rest = text.rpartition(":")
     if rest == ALL:
-        return [Forward(number, number, unit) for number in sorted(_KNOWN - _NEVER - _OURS)]
+        return [Forward(number, number, unit) for number in sorted(_KNOWN - _NEVER - _OURS - _NOT_BY_ITSELF)]
     name, equals, other = rest.partition("=")
     number, sent = linux.signal_number(name), linux.signal_number(other if equals else name)
     if number not in _KNOWN or sent not in _KNOWN or number is None or sent is None:

@@ -155,6 +155,14 @@ class Processes:
             if group and group not in self._owners:
                 self._left[group] = unit
 
+    def _note_far(self, unit: Unit) -> None:
+        """Descendants that have left their group while those between still live: nothing else would tell us of them."""
+        for pid in unit.pids.values():
+            for far in self.kernel.descendants(pid):
+                group = self.kernel.group_of(far)
+                if group and group not in self._owners and group != self.kernel.group_of(0):
+                    self._left[group] = unit
+
     def strays(self, unit: Unit) -> list[int]:
         """Children of ours that belong to the unit and are none of its commands."""
         unknown = [child for child in self.kernel.children() if child not in self._owners]
@@ -168,6 +176,7 @@ class Processes:
         """Signal all processes of the unit, or only those that are its commands."""
         if whole:
             self._note_strays(unit)
+            self._note_far(unit)
         for signal in (number, SIGCONT) if number != SIGKILL else (number,):
             for pid in unit.pids.values():
                 if not (whole and self.kernel.kill_group(pid, signal)):

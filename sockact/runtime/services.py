@@ -160,7 +160,13 @@ class Services:
             service.commands, service.index = service.unit.service.exec_start, index
         runs = self._start(service, role, service.main_command, MAIN)
         settings = service.unit.service
-        later = settings.exec_start_post or settings.exec_stop or settings.exec_stop_post or service.has_more_commands
+        later = (
+            settings.exec_start_post
+            or settings.exec_reload
+            or settings.exec_stop
+            or settings.exec_stop_post
+            or service.has_more_commands
+        )
         if service.pids and settings.restart == "no" and not later:
             self._release_connection(service)
         if runs:
@@ -231,10 +237,12 @@ class Services:
         if service.state is State.START and settings.type in ("notify", "notify-reload") and result == SUCCESS:
             result = limits.PROTOCOL
         self.log(INFO if result == SUCCESS else WARNING, service.name, f"ended: {text}")
+        if self.main.is_replaced(service):
+            return
         service.ended = how
         if result != SUCCESS:
             self._fail(service, result, how)
-        self.work.post(service, Event.MAIN_EXITED)
+        self.work.post(service, Event.MAIN_EXITED, service.state)
 
     def _fail(self, service: Service, result: str, how: Exit) -> None:
         service.fail(result)
@@ -251,7 +259,7 @@ class Services:
         elif service.state is State.START:
             self.main.look(service)
             return
-        self.work.post(service, Event.CONTROL_EXITED)
+        self.work.post(service, Event.CONTROL_EXITED, service.state)
 
     # States
 
@@ -272,6 +280,8 @@ class Services:
         self.work.processes.forget(service)
         self.work.release(service, restarts=not service.over)
         self.main.forget(service)
+        if service.unit.service.pid_file:
+            self.main.remove_file(service.unit.service.pid_file)
         self.feed_dog(service, 0.0)
         keeps = service.unit.service.fd_store_preserve
         if keeps == "no" or (keeps == "restart" and service.over):

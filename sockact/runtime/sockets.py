@@ -253,7 +253,7 @@ class Sockets:
             text = f"killed by {linux.signal_name(how.signal)}" if how.signal else f"exit status {how.code}"
             self.log(WARNING, socket.name, f"{socket.command.source}: {text}")
             socket.fail(socket.command_result)
-        self.work.post(socket, Event.EXITED)
+        self.work.post(socket, Event.EXITED, socket.state)
 
     def _child_plan(self, socket: Socket) -> child.ChildPlan:
         settings = socket.unit.socket

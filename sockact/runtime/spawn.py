@@ -33,14 +33,18 @@ EXECUTOR_VARIABLE = "SOCKACT_EXECUTOR"
 """`fork` keeps to the Python executor even where the C one was built."""
 
 
+STAMPS = {"LISTEN_PID": "LISTEN_FDS", "WATCHDOG_PID": "WATCHDOG_USEC"}
+"""Variables that hold the pid of the process itself, and those beside which they stand."""
+
+
 class Image(Record):
     """All that the child needs to become the program. `opened` are descriptors the parent made for it, and closes."""
 
     path: str
     argv: tuple[str, ...]
     environment: dict[str, str]
-    stamped: bool
-    """Whether the child is to put its own pid into LISTEN_PID."""
+    stamped: tuple[str, ...]
+    """The variables into which the child puts its own pid."""
     stdio: tuple[int, int, int]
     descriptors: tuple[int, ...]
     account: Account | None
@@ -124,7 +128,7 @@ def _prepared(preparation: Preparation) -> Image:
         kernel.find_program(plan.command.program, search, extras.root),
         tuple(child.expand(plan.command, environment)),
         environment,
-        "LISTEN_FDS" in environment,
+        tuple(stamp for stamp, reason in STAMPS.items() if reason in environment),
         stdio,
         plan.descriptors[: plan.placed] + (provided.descriptors if provided else ()),
         account if account and (extras.supplementary or kernel.must_become(account)) else None,
@@ -270,8 +274,7 @@ class _Child:
 
     def execute(self) -> None:
         environment = self.image.environment
-        if self.image.stamped:
-            environment = environment | {"LISTEN_PID": str(self.kernel.pid())}
+        environment = environment | dict.fromkeys(self.image.stamped, str(self.kernel.pid()))
         self.kernel.execute(self.image.path, list(self.image.argv), environment)
 
 

@@ -60,7 +60,7 @@ class Supervisor:
         self.services = Services(work)
         self.jobs = Jobs(work, self.services)
         work.start = self.jobs.start
-        work.notifications = Notifications(kernel, work.loop, Hearing(work, self.services).hear)
+        work.notifications = Notifications(kernel, work.loop, Hearing(work, self.services).hear, self._drain)
         self.stops = 0
         self.ending = False
         self.asserted = False
@@ -91,7 +91,7 @@ class Supervisor:
         self._close_all()
         # From here to the end no signal changes anything; CPython restores their deadly defaults before it exits.
         self.kernel.block_signals()
-        return self._status() if opened or self.stops else 1
+        return self._status() if opened or self.stops or self.status is not None else 1
 
     def _open_all(self) -> bool:
         """Start all sockets, and see them through their commands; False when one does not come to listen."""
@@ -176,6 +176,9 @@ class Supervisor:
         self._drain()
 
     def _finished(self) -> bool:
+        refused = next((name for name in self.jobs.refused if self.orders.exit in (FIRST, name)), None)
+        if refused and not self.ending:
+            self._exit(refused, f"--exit={self.orders.exit}", 1)
         ended = all(service.over for service in self.work.services.values())
         return ended and (self.ending or all(socket.over for socket in self.work.sockets.values()))
 
@@ -195,7 +198,7 @@ class Supervisor:
             return 0
         failed = [service for service in self.work.services.values() if service.state is ServiceState.FAILED]
         sockets = [1 for socket in self.work.sockets.values() if socket.state is SocketState.FAILED]
-        return next(iter([service.failure.status for service in failed] + sockets), int(self.jobs.refused or self.asserted))
+        return next(iter([service.failure.status for service in failed] + sockets), int(self.asserted or bool(self.jobs.refused)))
 
     # The queue
 
@@ -231,8 +234,8 @@ class Supervisor:
 
     def _step_socket(self, socket: Socket, event: object, detail: object) -> None:
         assert isinstance(event, SocketEvent)
-        if event is SocketEvent.DONE and detail is not socket.state:
-            return  # the commands of a state that it has left
+        if isinstance(detail, SocketState) and detail is not socket.state:
+            return  # the end of what belonged to a state that it has left
         before, accepted = socket.state, detail if isinstance(detail, Accepted) else None
         find = partial(self._socket_facts, socket, event, accepted)
         socket.state, effects = socket_machine.step(before, event, find)
@@ -246,8 +249,8 @@ class Supervisor:
 
     def _step_service(self, service: Service, event: object, detail: object) -> None:
         assert isinstance(event, ServiceEvent)
-        if event is ServiceEvent.DONE and detail is not service.state:
-            return  # the commands of a state that it has left
+        if detail is not None and detail is not service.state:
+            return  # the end of what belonged to a state that it has left
         before = service.state
         service.hurried = service.hurried or event is ServiceEvent.HURRY
         starts = service.starts(event)

@@ -311,6 +311,10 @@ def test_a_grandchild_may_become_the_main_process(tmp_path: Path) -> None:
         assert not alive(pid)
 
 
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def test_the_main_process_may_hand_over_to_a_child_and_end(tmp_path: Path) -> None:
     body = """
         pid = fork(lambda: (say("child", os.getpid()), wait()), session=True)
@@ -323,6 +327,8 @@ def test_the_main_process_may_hand_over_to_a_child_and_end(tmp_path: Path) -> No
         supervisor.wait_log(f"the main process is {pid}")
         supervisor.wait_log("is running")
         assert alive(pid)
+        # Of a process whose parent still lives, nobody but that parent is told how it ended.
+        eventually(lambda: parent(pid) == supervisor.pid, "its parent has ended")
         os.kill(pid, signal.SIGKILL)
         assert supervisor.wait() == 137
         assert said(supervisor)[1:] == ["post [signal] [killed] [KILL]"]
