@@ -155,7 +155,7 @@ SYSTEM_CALLS = {
     *("set_wakeup_fd", "epoll", "clock_gettime", "symlink", "fchown", "ioctl"),
 }
 PARTS_OF_THE_KERNEL = [file for file, tree in FILES.items() if "part of `kernel`" in (ast.get_docstring(tree) or "")]
-SEAM = ("runtime/kernel.py", "runtime/native.py", *PARTS_OF_THE_KERNEL)
+SEAM = ("runtime/kernel.py", "runtime/native.py", "runtime/early.py", *PARTS_OF_THE_KERNEL)
 
 
 def test_the_kernel_seam_has_parts() -> None:

@@ -7,7 +7,6 @@ rest of the start. Both readers go by the same table of options, and a test hold
 from __future__ import annotations
 
 import gc
-import os
 import sys
 
 from sockact.cli import options
@@ -19,6 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
     plain = options.read_plain(arguments)
     try:
         if plain is not None:
+            from sockact.runtime.early import keep_signals
+
             keep_signals()
             gc.disable()  # what is made while starting stays; looking for garbage in it takes a tenth of the start
             from sockact.cli.start import start
@@ -29,12 +30,3 @@ def main(arguments: list[str] | None = None) -> int:
         return run(arguments)
     except KeyboardInterrupt:
         return 130  # before the supervisor took over the signals
-
-
-def keep_signals() -> None:
-    """The kernel drops what process 1 does not handle yet, unless it is blocked: a request to stop that comes while we are
-    starting must not be lost. Elsewhere the default is right: it ends us."""
-    if os.getpid() == 1:
-        import signal
-
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP))

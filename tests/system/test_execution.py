@@ -700,7 +700,7 @@ def placed(order: Sequence[int], executor: Callable[[Image], tuple[int, int, int
     argv = (sys.executable, "-I", "-S", "-c", script, str(len(order)))
     null = os.open("/dev/null", os.O_RDWR)
     streams = (null, writer, 2)
-    image = Image(sys.executable, argv, {}, False, streams, tuple(order), None, "/", False, 0o022, (), (), (), ())
+    image = Image(sys.executable, argv, {}, (), streams, tuple(order), None, "/", False, 0o022, (), (), (), ())
     pid, step, _ = executor(image)
     for fd in (writer, null):
         os.close(fd)
