@@ -24,6 +24,7 @@ class Jobs:
         self.work = work
         self.services = services
         self.between = Dependencies(work.units)
+        self._order = {name: number for number, name in enumerate(work.services)}
         self._starting: dict[str, set[str]] = {}
         """Who waits to be started, and for whom."""
         self._begun = set[str]()
@@ -148,10 +149,11 @@ class Jobs:
             if service.over or service.state is State.AUTO_RESTART:
                 self.stop(service)
                 self._stopping.discard(service.name)
-        self._stop_who_may()
+        self._stop_who_may(self._stopping)
 
-    def _stop_who_may(self) -> None:
-        for name in sorted(self._stopping):
+    def _stop_who_may(self, names: set[str]) -> None:
+        """Stop those of whom nobody is left who was started after them."""
+        for name in sorted(names & self._stopping):
             waited_for = self._services(self.between.waited_for.get(name, ()))
             if all(other.over for other in waited_for) and name in self.work.services:
                 self._stopping.discard(name)
@@ -165,7 +167,7 @@ class Jobs:
         if isinstance(unit, Service):
             if unit.stop_asked:
                 with_it = with_it | self.between.stops_with.get(name, set())
-            self._stop_who_may()
+            self._stop_who_may(self.between.waits.get(name, set()))
         for other in self._services(with_it):
             if not other.over:
                 self.work.log(INFO, other.name, f"stopping with {name}")
@@ -179,7 +181,7 @@ class Jobs:
             self.work.log(INFO, other.name, f"called by the {'failure' if failed else 'end'} of {name}")
             self.start(other)
 
-    def _services(self, names: object) -> list[Service]:
+    def _services(self, names: Iterable[str]) -> list[Service]:
         """The services of these names, in the order in which they were given."""
-        wanted = set(names) if isinstance(names, (set, tuple)) else set()
-        return [service for name, service in self.work.services.items() if name in wanted] if wanted else []
+        known = [name for name in names if name in self._order]
+        return [self.work.services[name] for name in sorted(known, key=self._order.__getitem__)]
