@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sockact.runtime.kernel import Kernel
 from sockact.unit import syntax
-from sockact.unit.diagnostics import Diagnostic
+from sockact.unit.diagnostics import Diagnostic, Invalid
 from sockact.unit.gather import Host, Source, UnitSet, gather
 from sockact.unit.load import ServiceUnit, SocketUnit, load
 from sockact.unit.specifiers import Context, split_name
+from sockact.unit.values import Kind
 from sockact.unit.verify import verify
 
 if TYPE_CHECKING:
@@ -45,6 +46,19 @@ SERVICE = "[Service]\nExecStart=/bin/true\n"
 def context(name: str = "web.socket", ipv6: bool = True) -> Context:
     """What a reader of values knows when it reads the unit of this name."""
     return HOST.replace(ipv6=ipv6).context(name, name)
+
+
+def read(kind: Kind, text: str) -> Any:
+    """What a kind of value makes of a text."""
+    return kind.read(text, context())
+
+
+def refused(kind: Kind, text: str) -> Invalid:
+    """Why it takes no such text."""
+    found = read(kind, text)
+    assert isinstance(found, Invalid), found
+    assert found.message
+    return found
 
 
 def socket_unit(text: str, name: str = "web.socket", ipv6: bool = True) -> tuple[SocketUnit, list[Diagnostic]]:

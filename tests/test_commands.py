@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from sockact.unit import commands, places, resources, statuses
+from sockact.unit import commands
 from sockact.unit.commands import MaybePath, Stream
-from sockact.unit.diagnostics import Invalid
 from sockact.unit.directives.execution import INPUTS, OUTPUTS
-from sockact.unit.values import RESET, Kind
-from tests.fakes import context
-
-LONG = ("9" * 5000, "0x" + "f" * 5000, "9" * 5000 + "s", "9" * 5000 + "ns", "-" * 5000, "a:" * 2000, "/" * 5000)
-MODULES = (commands, places, resources, statuses)
-KINDS = [kind for module in MODULES for kind in vars(module).values() if isinstance(kind, Kind)]
-KINDS += [INPUTS, OUTPUTS, places.directories("t"), places.directories("E", links=False), resources.within("nice value", -20, 19)]
-KINDS += [resources.named(resources.POLICIES)]
-
-
-def read(kind: Kind, text: str) -> Any:
-    return kind.read(text, context())
-
-
-def refused(kind: Kind, text: str) -> Invalid:
-    found = read(kind, text)
-    assert isinstance(found, Invalid), found
-    assert found.message
-    return found
-
+from sockact.unit.values import RESET
+from tests.fakes import context, read, refused
 
 # Commands
 
@@ -223,17 +200,3 @@ def test_paths_are_words_and_each_must_be_one() -> None:
 def test_the_word_that_is_no_path_is_pointed_at(text: str, part: str) -> None:
     invalid = refused(commands.PATHS, text)
     assert text[invalid.start : invalid.end] == part
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-@settings(max_examples=150, deadline=None)
-@given(text=st.text("0123456789abkKxX.,:/%@-+~=;'\"\\[] \té", max_size=12) | st.text(max_size=6) | st.sampled_from(LONG))
-def test_no_kind_of_value_ever_raises(kind: Kind, text: str) -> None:
-    found = kind.read(text, context())
-    if isinstance(found, Invalid):
-        assert found.message
-        assert found.start >= 0
-    elif found is not RESET:
-        kind.show(found)
-        if kind.extends:
-            kind.extends(text, found)

@@ -4,31 +4,17 @@ test_addresses, and which of them fit together by test_protocols)."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sockact.net import addresses, protocols
 from sockact.unit import endpoints
 from sockact.unit.diagnostics import Invalid
-from sockact.unit.values import RESET, Kind
-from tests.fakes import context
+from sockact.unit.values import RESET
+from tests.fakes import context, read, refused
 
 KINDS = {kind: endpoints.listen(kind) for kind in addresses.KINDS}
 VARIABLES = {"PORT": "8080", "HOST": "127.0.0.1", "EMPTY": "", "PATH_": "/run/x", "ALL": "127.0.0.1:80-81", "SPECIFIER": "%t/x"}
-
-
-def read(kind: Kind, text: str) -> Any:
-    return kind.read(text, context())
-
-
-def refused(kind: Kind, text: str) -> Invalid:
-    found = read(kind, text)
-    assert isinstance(found, Invalid), found
-    assert found.message
-    return found
 
 
 # Protocols (which of them fit where is told by test_protocols)
@@ -167,17 +153,3 @@ def test_braces_that_nobody_replaces_are_what_they_are_to_systemd() -> None:
     kind = KINDS["stream"]
     assert kind.extends is not None
     assert kind.extends("/run/${PORT}", kind.read("/run/${PORT}", context().replace(variables=None))) == ""
-
-
-@pytest.mark.parametrize("kind", [*KINDS.values(), endpoints.PROTOCOL], ids=lambda kind: kind.name)
-@settings(max_examples=150, deadline=None)
-@given(text=st.text("0123456789abkKxX.,:/%@-+~=;'\"\\[] \té${}PORT", max_size=12) | st.text(max_size=6))
-def test_no_kind_of_value_ever_raises(kind: Kind, text: str) -> None:
-    found = kind.read(text, context().replace(variables=VARIABLES))
-    if isinstance(found, Invalid):
-        assert found.message
-        assert found.start >= 0
-    elif found is not RESET:
-        kind.show(found)
-        if kind.extends:
-            kind.extends(text, found)

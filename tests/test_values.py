@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import inf, isclose
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,22 +10,8 @@ from hypothesis import strategies as st
 
 from sockact.unit import values
 from sockact.unit.diagnostics import Invalid
-from sockact.unit.values import RESET, Kind
-from tests.fakes import context
-
-LONG = ("9" * 5000, "0x" + "f" * 5000, "9" * 5000 + "s", "9." * 2500, "-" * 5000, "a." * 2000)
-
-
-def read(kind: Kind, text: str) -> Any:
-    return kind.read(text, context())
-
-
-def refused(kind: Kind, text: str) -> Invalid:
-    found = read(kind, text)
-    assert isinstance(found, Invalid), found
-    assert found.message
-    return found
-
+from sockact.unit.values import RESET
+from tests.fakes import read, refused
 
 # Booleans
 
@@ -316,17 +301,3 @@ def test_a_choice_takes_its_words_and_tells_why_others_are_not_applied() -> None
     assert "a, b" in refused(kind, "d").message
     refused(kind, "A")
     refused(kind, "")
-
-
-@pytest.mark.parametrize("kind", [kind for kind in vars(values).values() if isinstance(kind, Kind)], ids=lambda kind: kind.name)
-@settings(max_examples=150, deadline=None)
-@given(text=st.text("0123456789abkKxX.,:/%@-+~=;'\"\\[] \té", max_size=12) | st.text(max_size=6) | st.sampled_from(LONG))
-def test_no_kind_of_value_ever_raises(kind: Kind, text: str) -> None:
-    found = kind.read(text, context())
-    if isinstance(found, Invalid):
-        assert found.message
-        assert found.start >= 0
-    elif found is not RESET:
-        kind.show(found)
-        if kind.extends:
-            kind.extends(text, found)

@@ -264,7 +264,7 @@ def _capability(text: str) -> int | Invalid:
     """The number of a capability."""
     if text.upper() in CAPABILITIES:
         return CAPABILITIES.index(text.upper())
-    if text.isascii() and text.isdigit() and int(text) < 64:
+    if text.isascii() and text.isdigit() and len(text) < 3 and int(text) < 64:
         return int(text)
     return Invalid(f"not a capability: '{text}'", hint="write for example CAP_NET_ADMIN")
 
@@ -298,7 +298,7 @@ def _is_in_group(text: str, world: World) -> bool:
 
 def _id(text: str) -> int | None:
     """A number that can be that of an account."""
-    return int(text) if text.isascii() and text.isdigit() and str(int(text)) == text else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 11 and str(int(text)) == text else None
 
 
 CONTROLLERS = {

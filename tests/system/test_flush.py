@@ -127,18 +127,18 @@ class Queue:
     """A message queue, by the C library's hand."""
 
     def __init__(self, name: str) -> None:
-        self.library = ctypes.CDLL(None, use_errno=True)
+        self.calls = ctypes.CDLL(None, use_errno=True)
         self.name = name.encode()
         flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK
-        self.fd = self.library.mq_open(self.name, flags, ctypes.c_uint(0o666), None)
+        self.fd = self.calls.mq_open(self.name, flags, ctypes.c_uint(0o666), None)
         assert self.fd >= 0, os.strerror(ctypes.get_errno())
 
     def send(self, text: bytes) -> None:
-        assert self.library.mq_send(self.fd, text, ctypes.c_size_t(len(text)), 0) == 0
+        assert self.calls.mq_send(self.fd, text, ctypes.c_size_t(len(text)), 0) == 0
 
     def waiting(self) -> int:
         attributes = (ctypes.c_long * 8)()
-        assert self.library.mq_getattr(self.fd, attributes) == 0
+        assert self.calls.mq_getattr(self.fd, attributes) == 0
         return int(attributes[3])
 
 
