@@ -23,7 +23,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "type": ("simple", "exec", "forking", "oneshot", "notify", "notify-reload", "idle"),
     "kill_mode": ("control-group", "mixed", "process", "none"),
     "result": (SUCCESS, EXIT_CODE, "exec-condition"),
-    "reload": ("", "commands", "signal"),
+    "reload": ("", "commands", "signal", "both"),
     "says": ("", "stopping", "reloading"),
     **dict.fromkeys(("connections", "most", "from_source", "most_from_source"), (0, 1)),
 }
@@ -203,6 +203,7 @@ RUNNING RELOAD -> RUNNING: REPORT_NO_RELOAD
 EXITED RELOAD reload=commands -> RELOAD: RUN ARM_START
 RUNNING RELOADING -> RELOAD_NOTIFY: ARM_START
 RELOAD_SIGNAL RELOADING -> RELOAD_NOTIFY: ARM_START
+RELOAD DONE main reload=both -> RELOAD_SIGNAL: SEND_RELOAD ARM_START
 RELOAD_SIGNAL READY -> RELOAD_SIGNAL
 START WATCHDOG -> STOP_WATCHDOG: FAIL_WATCHDOG KILL_WATCHDOG ARM_ABORT
 RELOAD_NOTIFY READY -> RUNNING: REPORT_RELOADED ARM_RUNTIME

@@ -109,7 +109,7 @@ class Facts(Record):
     kills_hard: bool = True
     """SendSIGKILL=."""
     reload: str = ""
-    """How it reloads: by `commands`, by `signal`, or not at all."""
+    """How it reloads: by `commands`, by `signal`, by the first and then the second (`both`), or not at all."""
     stop_asked: bool = False
     hurried: bool = False
 
@@ -213,7 +213,11 @@ def hurried(facts: Facts) -> bool:
 
 
 def reloads_by_commands(facts: Facts) -> bool:
-    return facts.reload == "commands"
+    return facts.reload in ("commands", "both")
+
+
+def signal_follows(facts: Facts) -> bool:
+    return facts.reload == "both" and facts.main
 
 
 def reloads_by_signal(facts: Facts) -> bool:
@@ -341,6 +345,7 @@ ROWS = (
     Row((_S.RUNNING, _S.RELOAD_SIGNAL), _E.RELOADING, _S.RELOAD_NOTIFY, (_F.ARM_START,)),
     Row(_S.RELOAD_NOTIFY, _E.READY, _S.RUNNING, (_F.REPORT_RELOADED, _F.ARM_RUNTIME)),
     Row(_RELOADING, _E.TIMEOUT, _S.RUNNING, (_F.REPORT_RELOAD_FAILED, _F.ARM_RUNTIME)),
+    Row(_S.RELOAD, _E.DONE, _S.RELOAD_SIGNAL, (_F.SEND_RELOAD, _F.ARM_START), guard=signal_follows),
     *_settles(_S.RELOAD, _E.DONE, _F.REPORT_RELOADED),
     *_settles(_S.RELOAD, _E.CONTROL_EXITED, _F.REPORT_RELOAD_FAILED),
     *_settles(_S.RELOAD, _E.TIMEOUT, _F.KILL_CONTROL, _F.REPORT_RELOAD_FAILED),

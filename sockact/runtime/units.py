@@ -217,7 +217,9 @@ class Service(Unit):
     def reload(self) -> str:
         """How it reloads, if it can."""
         settings = self.unit.service
-        return "signal" if settings.type == "notify-reload" else "commands" if settings.exec_reload else ""
+        if settings.type == "notify-reload":
+            return "both" if settings.exec_reload else "signal"
+        return "commands" if settings.exec_reload else ""
 
     def facts(self, event: ServiceEvent, leftovers: bool, now: float) -> service_machine.Facts:
         """What the guards may know at this event, which is counted if the start limit counts such events."""

@@ -168,6 +168,15 @@ def test_a_service_of_type_notify_reload_gets_a_signal_and_says_when_it_has_relo
         assert starts(supervisor) == 1
 
 
+def test_the_commands_of_such_a_service_run_before_its_signal(tmp_path: Path) -> None:
+    main = acting(tmp_path, RELOADS.format(signal="HUP"))
+    with kept(tmp_path, "Type=notify-reload", f"ExecStart={main}", "ExecReload=/bin/echo first") as supervisor:
+        supervisor.wait_log("is running")
+        reload(supervisor)
+        reloaded(supervisor)
+        assert said(supervisor) == ["first", "reloads"]
+
+
 def test_reloading_and_ready_may_be_said_in_one_message(tmp_path: Path) -> None:
     main = 'on("HUP", lambda: tell("RELOADING=1", "READY=1", monotonic())); tell("READY=1"); wait()'
     lines = ("Type=notify-reload", f"ExecStart={acting(tmp_path, main)}")
