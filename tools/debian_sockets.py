@@ -414,6 +414,11 @@ def look(name: str, folder: Path) -> Report:
     return Report(findings, json.loads(shown.stdout) if shown.returncode == 0 else None, shown.stderr.strip())
 
 
+DEPENDENCIES = frozenset(
+    ["After", "Before", "Requires", "Requisite", "Wants", "BindsTo", "PartOf", "Upholds", "Conflicts", "OnFailure", "OnSuccess"]
+)
+
+
 def parsed_by_sockact(shown: dict[str, Any], plain: dict[str, Any]) -> Parsed:
     kinds = {kind.lower(): key for kind, key in KINDS.items()} | {"seqpacket": "ListenSequentialPacket"}
     listen = [(kinds.get(one["kind"], one["kind"]), one["address"]) for one in shown["listen"]]
@@ -424,7 +429,9 @@ def parsed_by_sockact(shown: dict[str, Any], plain: dict[str, Any]) -> Parsed:
         "Accept": False,
     }
     defaults["FileDescriptorName"] = "connection" if settings["Accept"] else unit
-    return Parsed(tuple(listen), {key: value for key, value in settings.items() if value != defaults.get(key)})
+    # Whom a unit depends on is not compared: systemd adds dependencies of its own.
+    own = {key: value for key, value in settings.items() if value != defaults.get(key) and key not in DEPENDENCIES}
+    return Parsed(tuple(listen), own)
 
 
 def same(key: str, theirs: str | list[str], ours: Any) -> bool:
@@ -485,6 +492,8 @@ def compare(row: Row, report: Report, absent: bool) -> None:
             row.remarks.append(said)
         elif finding["code"] == "SA032" and absent:
             row.excused.append(f"{row.service} is in no package of the archive")
+        elif finding["code"] == "SA011" and "'dbus' is not applied" in finding["message"]:
+            row.excused.append(f"{place} is of Type=dbus, which sockact refuses: it watches no message bus")
         else:
             row.differences.append(said)
     if row.sockact is None:
@@ -675,7 +684,7 @@ def summary(rows: Sequence[Row]) -> str:
     different = sum(bool(row.differences) for row in rows)
     packages = len({row.deb.package for row in rows})
     return f"""
-{len(rows)} sockets of {packages} packages, {sum(bool(row.excused) for row in rows)} of them without a service
+{len(rows)} sockets of {packages} packages, {sum(bool(row.excused) for row in rows)} of them excused
 {addresses} addresses, {settings} settings that are not the default; not applied: {", ".join(unapplied) or "none of them"}
 {len(rows) - different} are the same, {different} differ"""
 
