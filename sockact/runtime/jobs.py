@@ -31,7 +31,7 @@ class Jobs:
         """Who is being started."""
         self._stopping: set[str] = set()
         self._closed = False
-        self.refused: list[str] = []
+        self.refused: dict[str, None] = {}
         """Who could not be started for the sake of others."""
 
     # Starting
@@ -76,7 +76,8 @@ class Jobs:
         return not service.over or service.name in self._starting or service.name in self._begun
 
     def _begin(self, name: str) -> None:
-        del self._starting[name]
+        if self._starting.pop(name, None) is None:
+            return  # given up in the meantime
         self._begun.add(name)
         self.work.services[name].stop_asked = False
         self.work.post(self.work.services[name], Event.START)
@@ -111,7 +112,7 @@ class Jobs:
             name, why = ahead.pop(0)
             if self._starting.pop(name, None) is None:
                 continue
-            self.refused.append(name)
+            self.refused[name] = None
             given_up.append(name)
             self.work.log(ERROR, name, f"not started: {why}")
             self.services.tell(self.work.services[name], SocketEvent.SERVICE_DOWN)
