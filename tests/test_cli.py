@@ -22,7 +22,7 @@ COMMANDS = ("start", "verify", "show")
 
 SERVICE = "[Service]\nExecStart=/bin/cat\n"
 FILES = {
-    "good.socket": "[Socket]\nListenStream=127.0.0.1:1\n",
+    "good.socket": "[Socket]\nListenStream=127.0.0.1:8080\n",
     "good.service": SERVICE,
     "warned.service": "[Service]\nExecStart=/bin/cat\nExecStrat=/bin/cat\n",
     "noted.service": "[Unit]\nCollectMode=inactive\n[Service]\nExecStart=/bin/cat\n",
@@ -491,7 +491,7 @@ def test_the_effective_defaults_of_accept_are_shown(sockact: Sockact, folder: Pa
 def test_the_plan_is_there_when_asked_for_and_follows_the_order_of_the_file(sockact: Sockact) -> None:
     assert "plan" not in json.loads(sockact("show", "--json", "good.socket").out)
     (port,) = json.loads(sockact("show", "--json", "--plan", "good.socket").out)["plan"]
-    assert port["socket"] == "tcp 127.0.0.1:1"
+    assert port["socket"] == "tcp 127.0.0.1:8080"
     assert [call.partition("(")[0] for call in port["calls"]] == ["socket", "setsockopt", "bind", "listen"]
     lines = sockact("show", "--plan", "good.socket").out.splitlines()
     assert [line.strip() for line in lines[-4:]] == port["calls"]

@@ -454,3 +454,23 @@ def test_units_that_need_each_other_without_end_are_an_error_or_an_end_in_finite
 def test_the_file_of_a_unit_is_named_by_the_specifier_that_asks_for_it() -> None:
     units = gathered({"web.service": "[Service]\nExecStart=/bin/echo %y %Y\n"})
     assert units.services["web.service"].service.exec_start[0].arguments == ("/units/web.service", "/units")
+
+
+# What a later line makes good
+
+
+def test_a_later_value_makes_good_what_an_earlier_one_got_wrong() -> None:
+    unit, found = socket_unit("ListenStream=80\nSocketProtocol=quic\nSocketProtocol=mptcp\n")
+    assert unit.socket.protocol is not None
+    assert (unit.socket.protocol.name, codes(found)) == ("mptcp", ["SA010"])
+
+
+def test_a_list_is_made_good_by_its_reset_and_not_by_one_more_entry() -> None:
+    wrong = "ListenStream=localhost:80\n"
+    assert codes(socket_unit(f"{wrong}ListenStream=80\n")[1]) == ["SA011"]
+    assert codes(socket_unit(f"{wrong}ListenStream=\nListenStream=80\n")[1]) == ["SA010"]
+
+
+def test_what_systemd_can_read_needs_no_word_when_it_does_not_count() -> None:
+    assert service_unit("ExecStart=/x\nType=dbus\nType=simple\n")[1] == []
+    assert codes(service_unit("ExecStart=/x\nType=simple\nType=dbus\n")[1]) == ["SA011"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 
 from sockact.record import TYPE_CHECKING, Record
-from sockact.unit.diagnostics import Diagnostic, Invalid
+from sockact.unit.diagnostics import ERROR, Diagnostic, Invalid
 from sockact.unit.directives.service import ServiceSection
 from sockact.unit.directives.sockact import SockactSection
 from sockact.unit.directives.socket import SocketSection
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from sockact.unit.directives import Row, Section
+    from sockact.unit.directives import Field, Row, Section
     from sockact.unit.specifiers import Context
     from sockact.unit.syntax import Assignment, Document
 
@@ -71,6 +71,8 @@ def load(document: Document, name: str, file: str, context: Context) -> tuple[So
     if loading.given.get(SockactSection.title, {}).get("expand"):
         loading.context = context
     diagnostics += loading.take_all(others)
+    if loading.healed:
+        diagnostics = [told for found in diagnostics for told in loading.healed.get(found, [found])]
     return unit_class(name, file, *map(loading.build, bodies)), diagnostics
 
 
@@ -101,6 +103,10 @@ class _Loading:
         self.given: dict[str, dict[str, Any]] = {title: {} for title in sections}
         self.origins: dict[str, dict[str, list[Assignment]]] = {title: {} for title in sections}
         self.refused: dict[str, set[str]] = {title: set() for title in sections}
+        self.failures: dict[tuple[str, str], list[tuple[Diagnostic, bool]]] = {}
+        """What made fields unreadable that the unit cannot do without, and whether systemd can read it."""
+        self.healed: dict[Diagnostic, list[Diagnostic]] = {}
+        """Those of them that a later assignment, as of a drop-in, has made good; a mistake is still worth a warning."""
 
     def build(self, section: type[Section]) -> Section:
         """The section; what added up is final now."""
@@ -123,9 +129,21 @@ class _Loading:
             self.refused[section.title].update(field.name for field, _ in rows)
             if value.kept:
                 self._keep(section, assignment, value.kept)
-            return [_unreadable(row, assignment, value)]
+            found = _unreadable(row, assignment, value)
+            for field, _ in rows if found.severity == ERROR else ():
+                self.failures.setdefault((section.title, field.name), []).append((found, value.known))
+            return [found]
+        if value is RESET or not row.kind.appends:
+            self._heal(section, rows)
         self._keep(section, assignment, value)
         return _not_portable(row, assignment, () if value is RESET else value) if row.kind.extends else []
+
+    def _heal(self, section: type[Section], rows: tuple[tuple[Field, Row], ...]) -> None:
+        """The last assignment counts: what was wrong with those before it matters no more."""
+        for field, _ in rows:
+            for found, known in self.failures.pop((section.title, field.name), ()):
+                self.healed[found] = [] if known else [found.replace(code="SA010")]
+            self.refused[section.title].discard(field.name)
 
     def _keep(self, section: type[Section], assignment: Assignment, value: Any) -> None:
         given, origins = self.given[section.title], self.origins[section.title]

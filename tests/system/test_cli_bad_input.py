@@ -157,7 +157,7 @@ CONTENTS = (
     Case("only an address that is none", unit("[Socket]\nListenStream=localhost:http\n")),
     Case("an address of thousands of digits", unit(f"[Socket]\nListenStream={'9' * 5000}\n")),
     Case("an owner of thousands of digits", unit(f"[Socket]\nListenStream=@bad\nSocketUser={'9' * 5000}\n")),
-    Case("mptcp with UDP", unit("[Socket]\nListenDatagram=127.0.0.1:1\nSocketProtocol=mptcp\n")),
+    Case("mptcp with UDP", unit("[Socket]\nListenDatagram=127.0.0.1:5353\nSocketProtocol=mptcp\n")),
 )
 
 
