@@ -1,11 +1,11 @@
 """Starts daemons of Debian 12 from the units their packages ship, and writes down which start.
 
-python tools/debian_daemons.py                all; writes units/debian-daemons.md; exit status 1 if fewer than 30 start
+python tools/debian_daemons.py                all; writes tests/daemons/results.md; exit status 1 if fewer than 30 start
 python tools/debian_daemons.py ssh.socket     some; prints what happened, and writes nothing
 
 Needs root, apt and unshare(1). Nothing is installed on this machine: packages are downloaded to .cache, and each daemon is
 installed, started, given traffic and stopped in namespaces of its own, without a network, on a copy of this machine's root in
-memory. Where the shipped units are not enough, units/debian has a drop-in; its first line says why.
+memory. Where the shipped units are not enough, tests/daemons has a drop-in; its first line says why.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "debian-daemons"
-DROP_INS = ROOT / "units" / "debian"
-TABLE = ROOT / "units" / "debian-daemons.md"
+DROP_INS = ROOT / "tests" / "daemons"
+TABLE = DROP_INS / "results.md"
 SOCKACT = ROOT / ".venv" / "bin" / "sockact"
 WANTED = 30
 WORKERS = 4
@@ -515,7 +515,7 @@ def table(results: Sequence[Result]) -> str:
         "",
         "Written by `tools/debian_daemons.py`: the package is installed in a root of its own, the units are started by",
         "`sockact start --system-units`, sent traffic, and stopped by SIGTERM. A daemon has started when its service runs,",
-        "stays, and ends with nothing left over. *Answers*: a client was sent something. The drop-ins are in `units/debian`.",
+        "stays, and ends with nothing left over. *Answers*: a client was sent something. The drop-ins are in beside this list.",
         "",
         f"{len(results)} tried, {len(started)} start: {len(shipped)} as shipped, {len(started) - len(shipped)} with a drop-in;"
         f" {len(results) - len(started)} do not. {sum(result.answered for result in started)} of those that start answer.",
