@@ -69,6 +69,10 @@ def pid_of(supervisor: Supervisor, name: str) -> int:
 # --- the order of starting
 
 
+PATIENT = "TriggerLimitIntervalSec=0\n"
+"""For a socket whose service cannot start yet, and which is triggered again and again until it can."""
+
+
 @pytest.mark.parametrize("given", [("a", "b", "c"), ("c", "b", "a"), ("b", "c", "a")])
 @pytest.mark.parametrize(
     "lines",
@@ -347,7 +351,7 @@ def test_a_requisite_is_not_started_and_without_it_the_service_is_not_either(tmp
     files = {
         "a.socket": socket(tmp_path, "a"),
         "a.service": service(STAYS),
-        "b.socket": socket(tmp_path, "b"),
+        "b.socket": f"{socket(tmp_path, 'b')}{PATIENT}",
         "b.service": service(f"ExecStart={PROBE} answer=1", "Requisite=a.service\nAfter=a.service"),
     }
     units = write_units(tmp_path, files)
@@ -539,7 +543,7 @@ def test_nobody_waits_for_one_that_is_stopped_while_it_waits_itself(tmp_path: Pa
 def test_the_socket_of_one_that_is_stopped_while_it_waits_listens_on(tmp_path: Path) -> None:
     files = {
         "a.service": service(gated(tmp_path, "gate")),
-        "b.socket": socket(tmp_path, "b"),
+        "b.socket": f"{socket(tmp_path, 'b')}{PATIENT}",
         "b.service": service(f"ExecStart={PROBE} answer", "After=a.service"),
         "d.socket": f"{socket(tmp_path, 'd')}FlushPending=yes\n",
         "d.service": service(STAYS, "Conflicts=b.service"),
