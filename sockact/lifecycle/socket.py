@@ -238,7 +238,6 @@ ROWS = (
 
 _OPENING_IS_SHORT = "opening is decided before any other event is looked at"
 _NO_COMMAND = "no command runs"
-_DECIDED = (*_COMMANDS, _S.OPENING)
 IMPOSSIBLE: dict[tuple[State, Event], str] = {
     **{(state, _E.START): "an open socket is not started again" for state in _S if state not in _OVER},
     **{(state, event): "nothing was opened" for state in _S if state is not _S.OPENING for event in (_E.OPENED, _E.OPEN_FAILED)},

@@ -7,6 +7,7 @@ from sockact.record import TYPE_CHECKING
 from sockact.runtime.processes import CONTROL, MAIN
 from sockact.runtime.units import Service, Stored
 from sockact.runtime.work import DEBUG, ERROR, INFO, WARNING
+from sockact.unit.values import is_fd_name
 
 if TYPE_CHECKING:
     from sockact.runtime.notify import Message
@@ -97,7 +98,7 @@ class Hearing:
                 ERROR, service.name, f"a descriptor is not stored: FileDescriptorStoreMax={service.unit.service.fd_store_most}"
             )
             return False
-        stored = Stored(name if _is_name(name) else "stored", fd, polled)
+        stored = Stored(name if name and is_fd_name(name) else "stored", fd, polled)
         service.stored.append(stored)
         if polled:
             self._watch(service, stored)
@@ -117,7 +118,3 @@ class Hearing:
             service.stored.remove(stored)
             self.work.loop.unwatch(stored.fd)
             self.work.kernel.close(stored.fd)
-
-
-def _is_name(text: str) -> bool:
-    return 0 < len(text) < 256 and ":" not in text and all(" " <= c <= "~" for c in text)

@@ -35,6 +35,11 @@ MAIN, CONTROL = "main", "control"
 """What a process is for its unit: the one that does the work, or the one that runs its other commands."""
 
 
+def told(how: Exit) -> str:
+    """The end of a process, for the log."""
+    return f"killed by {linux.signal_name(how.signal)}" if how.signal else f"exit status {how.code}"
+
+
 class Processes:
     """All processes that commands are or have left behind. `ended` is told of the end of a command and what it was, `gone`
     when a group of a unit that runs none has gone; `settle` has one end answered before the next one is told."""

@@ -12,7 +12,7 @@ from sockact.net import linux
 from sockact.net.plan import fd_name
 from sockact.record import TYPE_CHECKING, assert_never
 from sockact.runtime.mainpid import MainProcesses
-from sockact.runtime.processes import CONTROL, MAIN
+from sockact.runtime.processes import CONTROL, MAIN, told
 from sockact.runtime.work import DEBUG, ERROR, FOREVER, INFO, WARNING
 
 if TYPE_CHECKING:
@@ -228,15 +228,14 @@ class Services:
     def ended(self, service: Service, role: str, how: Exit) -> None:
         """A process has ended: what it was, and what that stands for."""
         settings = service.unit.service
-        text = f"killed by {linux.signal_name(how.signal)}" if how.signal else f"exit status {how.code}"
         if role is CONTROL:
-            self._command_ended(service, how, text)
+            self._command_ended(service, how)
             return
         forgiven, daemon = "-" in service.main_command.prefixes, settings.type != "oneshot"
         result = limits.result_of(how, forgiven, settings.success_statuses, daemon)
         if service.state is State.START and settings.type in ("notify", "notify-reload") and result == SUCCESS:
             result = limits.PROTOCOL
-        self.log(INFO if result == SUCCESS else WARNING, service.name, f"ended: {text}")
+        self.log(INFO if result == SUCCESS else WARNING, service.name, f"ended: {told(how)}")
         if self.main.is_replaced(service):
             return
         service.ended = how
@@ -248,11 +247,11 @@ class Services:
         service.fail(result)
         service.cause = service.cause or (how if how.status else None)
 
-    def _command_ended(self, service: Service, how: Exit, text: str) -> None:
+    def _command_ended(self, service: Service, how: Exit) -> None:
         service.command_ended = how
         result = service.command_result
         if result != SUCCESS:
-            self.log(WARNING, service.name, f"{service.command.source}: {text}")
+            self.log(WARNING, service.name, f"{service.command.source}: {told(how)}")
             skips = service.state is State.CONDITION and 0 < how.code < 255
             if service.state is not State.RELOAD:
                 self._fail(service, limits.CONDITION if skips else result, how)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from sockact.lifecycle import child, connection, limits
 from sockact.lifecycle.service import Event as ServiceEvent
 from sockact.lifecycle.socket import Effect, Event, State
-from sockact.net import linux
 from sockact.net.plan import fd_name, network, options_of_connections, plan
 from sockact.record import TYPE_CHECKING, assert_never
 from sockact.runtime import listeners
 from sockact.runtime.loop import READABLE
-from sockact.runtime.processes import CONTROL, SIGKILL
+from sockact.runtime.processes import CONTROL, SIGKILL, told
 from sockact.runtime.units import Accepted, Service, Socket
 from sockact.runtime.work import DEBUG, ERROR, INFO, WARNING
 from sockact.unit.specifiers import split_name
@@ -250,8 +249,7 @@ class Sockets:
         """A command has ended."""
         socket.command_ended = how
         if socket.command_result != limits.SUCCESS:
-            text = f"killed by {linux.signal_name(how.signal)}" if how.signal else f"exit status {how.code}"
-            self.log(WARNING, socket.name, f"{socket.command.source}: {text}")
+            self.log(WARNING, socket.name, f"{socket.command.source}: {told(how)}")
             socket.fail(socket.command_result)
         self.work.post(socket, Event.EXITED, socket.state)
 

@@ -85,7 +85,7 @@ class Supervisor:
         if opened:
             self._begin(orders.now)
         else:
-            self._end_all(SocketEvent.STOP, ServiceEvent.STOP)
+            self._end_all()
         while not self._finished():
             work.loop.turn()
         self._close_all()
@@ -157,22 +157,19 @@ class Supervisor:
         self.stops += 1
         how = "stopping" if self.stops == 1 else "stopping at once"
         self.log(INFO, "sockact", f"{linux.signal_name(number)}: {how}")
-        if self.stops == 1:
-            self._end_all(SocketEvent.STOP, ServiceEvent.STOP)
-        else:
-            self._end_all(SocketEvent.HURRY, ServiceEvent.HURRY)
+        self._end_all(at_once=self.stops > 1)
 
-    def _end_all(self, to_sockets: SocketEvent, to_services: ServiceEvent) -> None:
+    def _end_all(self, *, at_once: bool = False) -> None:
         self.ending = True
         for socket in self.work.sockets.values():
-            self.work.post(socket, to_sockets)
+            self.work.post(socket, SocketEvent.HURRY if at_once else SocketEvent.STOP)
         self.jobs.close()
-        if to_services is ServiceEvent.STOP:
-            self.jobs.stop_all()
-        else:
-            for service in list(self.work.services.values()):
+        if at_once:
+            for service in self.work.services.values():
                 service.stop_asked = True
-                self.work.post(service, to_services)
+                self.work.post(service, ServiceEvent.HURRY)
+        else:
+            self.jobs.stop_all()
         self._drain()
 
     def _finished(self) -> bool:
@@ -300,10 +297,7 @@ class Supervisor:
         """End everything, with this exit status."""
         self.log(INFO, name, f"{why}: ending with status {status}")
         self.status = status
-        if action == "exit":
-            self._end_all(SocketEvent.STOP, ServiceEvent.STOP)
-        else:
-            self._end_all(SocketEvent.HURRY, ServiceEvent.HURRY)
+        self._end_all(at_once=action != "exit")
 
     # Processes
 
