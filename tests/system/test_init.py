@@ -45,8 +45,9 @@ class Init:
 
 
 @contextmanager
-def as_init(*units: Path, arguments: Sequence[str] = ()) -> Iterator[Init]:
-    outer = Supervisor([*NAMESPACE, *command(*units, arguments=arguments)])
+def as_init(*units: Path, arguments: Sequence[str] = (), prefix: Sequence[str] = ()) -> Iterator[Init]:
+    """A supervisor that is PID 1; `prefix` is run in its namespace and becomes it."""
+    outer = Supervisor([*NAMESPACE, *prefix, *command(*units, arguments=arguments)])
     try:
         outer.wait_log("ready: ")
         yield Init(outer)

@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,7 @@ from tests.lab import (
     write_units,
 )
 from tests.services import acting, end, sh
-from tests.system.test_init import NAMESPACE, Init, impossible, zombies
+from tests.system.test_init import NAMESPACE, Init, as_init, impossible, zombies
 
 pytestmark = pytest.mark.skipif(bool(impossible()), reason=impossible() or "it is possible")
 
@@ -38,20 +38,6 @@ PLAIN_USER = [
     *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
 ]
 STOPPING = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP}
-
-
-@contextmanager
-def as_init(*units: Path, arguments: Sequence[str] = (), prefix: Sequence[str] = ()) -> Iterator[Init]:
-    """A supervisor that is PID 1; `prefix` is run in its namespace and becomes it."""
-    outer = Supervisor([*NAMESPACE, "--mount", *prefix, *command(*units, arguments=arguments)])
-    try:
-        outer.wait_log("ready: ")
-        yield Init(outer)
-    finally:
-        for pid in children(outer.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        outer.wait()
 
 
 def service(folder: Path, *lines: str) -> Path:
