@@ -248,7 +248,7 @@ def test_more_connections_than_the_trigger_limit_allows_fail_the_socket_but_not_
 ) -> None:
     address = ("127.0.0.1", port)
     lines = f"ListenStream=127.0.0.1:{port}\nTriggerLimitIntervalSec=1h\nTriggerLimitBurst=2"
-    with listening(tmp_path, lines, HOLD, ()) as supervisor, ExitStack() as stack:
+    with ExitStack() as stack, listening(tmp_path, lines, HOLD, ()) as supervisor:
         first = hold(address, stack)
         hold(address, stack)
         with connect(address) as excess:
