@@ -158,6 +158,9 @@ class Machine:
     def capability(self, *names: str) -> str:
         return self._lacking("capability", *names)
 
+    def controller(self, name: str) -> str:
+        return self._lacking("controller", name)
+
     def owner(self, user: str | None, group: str | None) -> str:
         return self._lacking("capability", "CAP_CHOWN")
 

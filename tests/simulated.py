@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sockact.runtime.spawn import Image
 
 KILL, CHLD, CONT = (linux.SIGNALS[name] for name in ("KILL", "CHLD", "CONT"))
-IN, HUNG_UP = select.EPOLLIN, select.EPOLLHUP
+IN, HUNG_UP, PRIORITY = select.EPOLLIN, select.EPOLLHUP, select.EPOLLPRI
 
 
 class BrokenPromiseError(BaseException):
@@ -111,6 +111,79 @@ class File(Thing):
         return IN | HUNG_UP if self.hung_up else 0
 
 
+class Group(Thing):
+    """A control group, or what tells when its last process has gone."""
+
+    def __init__(self, groups: Groups, name: str) -> None:
+        self.groups = groups
+        self.name = name
+        self.seen = bool(groups.inside(name))
+
+    def events(self) -> int:
+        return PRIORITY if bool(self.groups.inside(self.name)) is not self.seen else 0
+
+
+class Groups:
+    """The control groups, where there are any."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.names: set[str] = set()
+        self.there = True
+
+    def inside(self, name: str) -> list[Process]:
+        return [process for process in self.machine.processes.values() if process.home == name and process.alive]
+
+    def begin(self) -> None:
+        if not self.there:
+            raise error(errno.EROFS)
+
+    def end(self) -> None:
+        self.names = {name for name in self.names if self.inside(name)}
+
+    def make(self, name: str) -> bool:
+        self.machine.may_fail("mkdir of a group", errno.ENOMEM, errno.ENOSPC, errno.EAGAIN)
+        new = name not in self.names
+        self.names.add(name)
+        return new
+
+    def open(self, name: str) -> int:
+        assert name in self.names
+        self.machine.may_fail("open of a group", errno.EMFILE, errno.ENFILE)
+        return self.machine.new(Group(self, name))
+
+    def pids(self, name: str) -> list[int]:
+        self.machine.may_fail("list of a group", errno.EMFILE, errno.ENFILE)
+        return [process.pid for process in self.inside(name)]
+
+    def is_populated(self, name: str) -> bool:
+        self.machine.may_fail_a_while("look at a group", errno.EMFILE, errno.ENFILE)
+        return bool(self.inside(name))
+
+    def watch(self, name: str) -> int:
+        self.machine.may_fail_a_while("watch of a group", errno.EMFILE, errno.ENFILE)
+        return self.machine.new(Group(self, name))
+
+    def is_emptied(self, fd: int) -> bool:
+        group = self.machine.thing(fd)
+        assert isinstance(group, Group)
+        group.seen = bool(self.inside(group.name))
+        return not group.seen
+
+    def kill(self, name: str) -> None:
+        self.machine.may_fail("kill of a group", errno.EMFILE, errno.ENFILE)
+        for process in self.inside(name):
+            self.machine.deliver(process, KILL)
+
+    def remove(self, name: str) -> None:
+        if not self.inside(name):
+            self.names.discard(name)
+
+    def name_of(self, pid: int) -> str:
+        process = self.machine.processes.get(pid)
+        return process.home if process else ""
+
+
 class Process:
     """`parent` is 0 for a child of the supervisor, and -1 for a process that is none of its descendants."""
 
@@ -122,6 +195,8 @@ class Process:
         self.program = program
         self.things: tuple[Thing, ...] = ()
         """What its descriptors are of."""
+        self.home = ""
+        """Its control group."""
         self.end: Exit | None = None
         self.ignores = self.hangs = self.unkillable = self.frozen = self.asked = False
         """Whether it ignores all but SIGKILL, does not end by itself, survives even that, but does nothing any more; and
@@ -194,6 +269,7 @@ class Machine(Kernel):
         """How likely it is that a call fails that may."""
         self.faults = 0
         self.adopts = True
+        self.groups = Groups(self)
         self.wakeup = Pipe()
         self.ear: Ear | None = None
         self.waits: Callable[[float | None], list[tuple[int, int]]]
@@ -222,6 +298,10 @@ class Machine(Kernel):
             raise
 
     # Descriptors
+
+    @property
+    def cgroups(self) -> Groups:  # type: ignore[override]
+        return self.groups
 
     def thing(self, fd: int) -> Thing:
         found = self.things.get(fd)
@@ -410,6 +490,8 @@ class Machine(Kernel):
         self.may_fail("fork", errno.EAGAIN, errno.ENOMEM)
         process = self.make(0, 0, image.environment.get("INVOCATION_ID", ""), image.path)
         process.things = tuple(self.thing(fd) for fd in (*image.stdio[:1], *image.descriptors))
+        group = self.thing(image.group) if image.group >= 0 else None
+        process.home = group.name if isinstance(group, Group) else ""
         try:
             self.may_fail("execve", errno.ENOENT, errno.ENOMEM, errno.ETXTBSY)
         except OSError as failed:

@@ -30,7 +30,7 @@ from sockact.runtime.orders import ALL, FIRST, Forward, Orders
 from sockact.runtime.supervisor import Supervisor
 from sockact.runtime.units import Service, Socket
 from tests.fakes import codes, gathered
-from tests.simulated import CHLD, KILL, BrokenPromiseError, Ear, File, Machine, Pidfd, Port, Process, Thing, broken
+from tests.simulated import CHLD, KILL, BrokenPromiseError, Ear, File, Group, Machine, Pidfd, Port, Process, Thing, broken
 
 if TYPE_CHECKING:
     from sockact.runtime.spawn import Image
@@ -47,6 +47,7 @@ A_MOMENT = 1e-6
 
 RELATIONS = (
     *("After", "Before", "Requires", "Wants", "Requisite", "BindsTo", "PartOf", "Upholds", "Conflicts", "OnFailure", "OnSuccess"),
+    *("PropagatesStopTo", "StopPropagatedFrom"),
 )
 COMMANDS = ("/c-ok", "/c-ok", "/c-ok", "/c-fail", "-/c-fail", "/c-slow", "/c-hang", "/c-fork", "/c-hide")
 POOL = 400
@@ -75,6 +76,8 @@ class Draw:
         text += "ExecStart=/m-second\nExecStart=/m-third\n" if kind == "oneshot" and self.chance() < 0.4 else ""
         text += f"Sockets={sockets}\n" if sockets else ""
         text += self.commands("ExecStartPre", "ExecStartPost", "ExecStop", "ExecStopPost", "ExecReload")
+        text += self.commands("ExecReloadPost", likely=0.1)
+        text += self.some("ExitType", 0.15, "cgroup") if kind != "oneshot" else ""
         text += self.commands("ExecCondition", likely=0.1)
         if kind == "forking":
             text += self.pick(("PIDFile=/run/web.pid\n", "", "GuessMainPID=no\n"))
@@ -84,6 +87,8 @@ class Draw:
             for key, likely, values in (
                 ("RestartSec", 0.5, (0, 1, 7)),
                 ("RestartSteps", 0.2, (3,)),
+                ("RestartRandomizedDelaySec", 0.1, (4,)),
+                ("RestartMode", 0.3, ("direct", "direct", "debug")),
                 ("RestartMaxDelaySec", 0.2, (20,)),
                 ("KillMode", 0.6, ("control-group", "mixed", "process", "none")),
                 ("SendSIGKILL", 0.1, ("no",)),
@@ -96,8 +101,11 @@ class Draw:
                 ("NotifyAccess", 0.3, ("none", "main", "exec", "all")),
                 ("TimeoutStartSec", 0.5, (5, 5, "infinity")),
                 ("TimeoutStopSec", 0.5, (2, 5)),
+                ("TimeoutStartFailureMode", 0.3, ("abort", "kill")),
+                ("TimeoutStopFailureMode", 0.3, ("abort", "kill")),
                 ("TimeoutAbortSec", 0.1, (1,)),
                 ("RuntimeMaxSec", 0.15, (8,)),
+                ("RuntimeRandomizedExtraSec", 0.05, (3,)),
                 ("SuccessExitStatus", 0.1, ("1 SIGKILL",)),
                 ("RestartPreventExitStatus", 0.1, (1,)),
                 ("RestartForceExitStatus", 0.1, ("1",)),
@@ -159,11 +167,14 @@ def text_of(number: int) -> str:
 
 OVER = (ServiceState.DEAD, ServiceState.FAILED)
 ENDED = (*OVER, ServiceState.AUTO_RESTART)
-BY_CONTROL = tuple(ServiceState[name] for name in ("CONDITION", "START_PRE", "START_POST", "RELOAD", "STOP", "STOP_POST"))
-ENDING = tuple(ServiceState[name] for name in ("STOP_WATCHDOG", "STOP_SIGTERM", "STOP_SIGKILL", "FINAL_SIGTERM", "FINAL_SIGKILL"))
+BY_CONTROL = tuple(
+    ServiceState[name] for name in ("CONDITION", "START_PRE", "START_POST", "RELOAD", "RELOAD_POST", "STOP", "STOP_POST")
+)
+FINAL = tuple(ServiceState[name] for name in ("FINAL_WATCHDOG", "FINAL_SIGTERM", "FINAL_SIGKILL"))
+ENDING = (*(ServiceState[name] for name in ("STOP_WATCHDOG", "STOP_SIGTERM", "STOP_SIGKILL")), *FINAL)
 UP = tuple(ServiceState[name] for name in ("RUNNING", "RELOAD_SIGNAL", "RELOAD_NOTIFY"))
 BY_ANYBODY = (*ENDING, *UP)
-ENDLESS = (*BY_CONTROL[:4], ServiceState.START, *UP)
+ENDLESS = (*BY_CONTROL[:5], ServiceState.START, *UP)
 """States whose timeout may be infinite."""
 SOCKET_COMMANDS = tuple(SocketState[name] for name in ("START_PRE", "START_POST", "STOP_PRE", "STOP_POST"))
 SOCKET_ENDING = tuple(SocketState[name] for name in ("STOP_PRE_SIGTERM", "STOP_PRE_SIGKILL", "FINAL_SIGTERM", "FINAL_SIGKILL"))
@@ -208,6 +219,7 @@ class Run:
         self.fault = 0.0 if kind < 0.6 else 0.03 if kind < 0.9 else 0.2
         machine.handled = self.begins
         machine.adopts = random.random() > 0.03
+        machine.groups.there = random.random() < 0.5
         self.wild = random.random() < 0.3
         """Whether processes misbehave more often than not."""
         self.budget = random.randrange(3, 25)
@@ -219,7 +231,8 @@ class Run:
         """The unit of each invocation."""
         self.supervisor = supervisor = Supervisor(machine, self.units, {"PATH": "/bin"}, self.log)
         processes = supervisor.work.processes
-        processes.get_ready = lambda: machine.execute_image  # type: ignore[method-assign]
+        processes._execute = machine.execute_image
+        processes._has_groups = processes._groups.begin()
         self._spy(supervisor)
 
     def begins(self) -> None:
@@ -392,12 +405,12 @@ class Run:
         text = random.choice(MESSAGES)
         if random.random() < 0.4 and process.is_main:
             text = "READY=1"
+        elif text.endswith("MAINPID="):
+            other = self.someone()
+            text += str(other.pid if other and random.random() < 0.8 else 99999)
         elif "FD" in text or "BARRIER" in text:
             one: Thing = File(random.random() < 0.7)
             things = random.choice(((one,), (one, one), (one, File(True)), process.things[:1] or (one,)))
-        elif text.startswith("MAINPID"):
-            other = self.someone()
-            text += str(other.pid if other and random.random() < 0.8 else 99999)
         self.tell(f"{process.pid} says {text!r}{f' and sends {len(things)}' if things else ''}")
         ear.messages.append((text.encode(), process.pid, things))
         return True
@@ -430,6 +443,7 @@ class Run:
         invocation = "" if way == "alien" else parent.invocation
         child = machine.make(group, above if parent.parent >= 0 else -1, invocation, "/child")
         child.things = parent.things
+        child.home = "" if way == "alien" else parent.home
         self.behave(child)
         self.tell(f"{parent.pid} forks {child.pid} ({way}){self.nature(child)}")
         return child
@@ -528,9 +542,11 @@ class Run:
     def must_go(self, unit: Service | Socket, process: Process) -> bool:
         """Whether no process of this kind outlives its unit."""
         settings = unit.unit.service if isinstance(unit, Service) else unit.unit.socket
-        if process.unkillable or process.parent < 0 or settings.kill_mode not in ("control-group", "mixed"):
+        if process.unkillable or settings.kill_mode not in ("control-group", "mixed"):
             return False
-        if not self.machine.adopts or self.machine.faults or process.invocation in self.machine.undead:
+        if not process.home and (process.parent < 0 or not self.machine.adopts):
+            return False
+        if self.machine.faults or process.invocation in self.machine.undead:
             return False
         return isinstance(unit, Socket) or (unit.unit.service.send_sigkill and unit.unit.service.final_kill_signal == KILL)
 
@@ -544,6 +560,8 @@ class Run:
                 broken(f"{name} waits to be started for {blockers or 'nobody'}")
         things, expected = machine.things, 2 if machine.things else 0
         expected += machine.ear is not None
+        expected += sum(isinstance(thing, Group) for thing in things.values())
+        self.check_groups()
         for socket in work.sockets.values():
             expected += self.check_socket(socket)
         for service in work.services.values():
@@ -552,8 +570,31 @@ class Run:
             broken(f"{expected} descriptors are of use, and these are open: {sorted(things.items())}")
         if CHLD not in machine.wakeup.data:
             for process in machine.processes.values():
-                if process.parent == 0:
+                if process.parent == 0 or process.home:
                     self.check_process(process)
+
+    def check_groups(self) -> None:
+        """A control group is there for a unit, or for those that are left of one, and is watched as long as nothing else would
+        tell of its end."""
+        machine, watches = self.machine, self.supervisor.work.processes._groups._watches
+        watched = {machine.things[fd] for fd in machine.watcher.masks}
+        ended = {thing.name for thing in watched if isinstance(thing, Group)}
+        for unit in watches:
+            waits = isinstance(unit, Service) and unit.state in BY_ANYBODY
+            alone = waits and not unit.pids and bool(machine.groups.inside(unit.name))
+            if alone and unit.name not in ended and not self.tries_again():
+                broken(f"the group of {unit.name} has processes, no command runs, and nobody watches it")
+        left = machine.groups.names - ended - {unit.name for unit in watches}
+        if left and not machine.faults:
+            broken(f"control groups are left: {left}")
+
+    def leaves(self, service: Service) -> bool:
+        """Whether processes are left of it, or what tells of their end is still to be read."""
+        processes = self.supervisor.work.processes
+        if not processes._groups.has(service):
+            return processes.leftovers(service)
+        watch = self.machine.things.get(processes._groups._watches[service])
+        return bool(watch and watch.events()) or bool(self.machine.groups.inside(service.name)) or self.tries_again()
 
     def comes(self, name: str) -> bool:
         """Whether a service is on its way up, or down."""
@@ -664,25 +705,31 @@ class Run:
                 broken(f"{service.name} is {state.value}, and has processes")
         elif not service.timer and (state not in ENDLESS):
             broken(f"{waits} without a timer")
-        if state in BY_ANYBODY and not pids and not self.supervisor.work.processes.leftovers(service):
+        if state in BY_ANYBODY and not pids and not self.leaves(service):
             broken(f"{waits} for nobody")
-        if state is ServiceState.START and not pids and not service.unit.service.pid_file:
+        if state is ServiceState.START and not pids and not service.unit.service.pid_file and not self.goes_on(service):
             broken(f"{waits} for nobody")
+        if state in UP and "main" not in pids and service.main_known and not self.goes_on(service):
+            broken(f"{service.name} is {state.value}, and its main process has ended")
         held = len(service.stored)
         if held > service.unit.service.fd_store_most:
             broken(f"{service.name}: {held} descriptors are stored")
         return held + (service.accepted is not None and service.accepted.fd >= 0)
 
+    def goes_on(self, service: Service) -> bool:
+        """Whether any process of it is as good as its main one."""
+        return service.unit.service.exit_type == "cgroup" and self.leaves(service)
+
     def check_end(self, status: int) -> None:
         """Nothing is left."""
         machine, work = self.machine, self.supervisor.work
         preserved = [stored.fd for service in work.services.values() for stored in service.stored]
-        left = {fd: thing for fd, thing in machine.things.items() if fd not in preserved and not isinstance(thing, Ear)}
+        left = {fd: thing for fd, thing in machine.things.items() if fd not in preserved and not isinstance(thing, Ear | Group)}
         if len(left) > 2:
             broken(f"descriptors are left open: {left}")
         if CHLD not in machine.wakeup.data:
             for process in machine.processes.values():
-                if process.parent == 0:
+                if process.parent == 0 or process.home:
                     self.check_process(process)
         if status and self.supervisor.stops and self.supervisor.status is None:
             broken(f"stopped, and the status is {status}")
@@ -706,6 +753,7 @@ def paths(socket: SocketUnit) -> list[str]:
 MESSAGES = (
     *("READY=1", "READY=1", "STOPPING=1", "RELOADING=1", "RELOADING=1\nREADY=1", "STATUS=fine", "ERRNO=5"),
     *("WATCHDOG=1", "WATCHDOG=trigger", "WATCHDOG_USEC=1000000", "EXTEND_TIMEOUT_USEC=3000000", "MAINPID=", "MAINPID="),
+    *("RESTART_RESET=1", "NOTIFYACCESS=all", "NOTIFYACCESS=none", "NOTIFYACCESS=x", "MAINPIDFD=1", "MAINPIDFDID=1\nMAINPID="),
     *("FDSTORE=1", "FDSTORE=1\nFDNAME=a", "FDSTORE=1\nFDNAME=a\nFDPOLL=0", "FDSTOREREMOVE=1\nFDNAME=a", "BARRIER=1"),
     *("", "\n\n=", "READY=2", "MAINPID=-1", "WATCHDOG_USEC=x", "FDSTORE=1\nFDNAME=a:b"),
 )

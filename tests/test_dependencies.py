@@ -127,7 +127,11 @@ def test_what_is_kept_of_an_order_has_no_circle_and_what_is_not_would_make_one(
 
 
 @pytest.mark.parametrize(
-    "key", ["Requires", "Wants", "BindsTo", "Requisite", "Conflicts", "OnFailure", "OnSuccess", "PartOf", "Upholds"]
+    "key",
+    [
+        *("Requires", "Wants", "BindsTo", "Requisite", "Conflicts", "OnFailure", "OnSuccess", "PartOf", "Upholds"),
+        *("PropagatesStopTo", "StopPropagatedFrom"),
+    ],
 )
 def test_a_unit_that_was_not_given_is_noted(key: str) -> None:
     files = services(a=f"{key}=none.service dev-x.device all.target system.slice b.service", b="")
@@ -206,3 +210,48 @@ def test_all_relations_are_between_units_that_are_here() -> None:
     assert between.on_failure == {"a.service": {"b.service"}}
     assert between.stops_with == {"b.service": {"a.service"}}
     assert between.upheld_by == {"a.service": {"b.service"}}
+
+
+# Who is there for the end of another
+
+
+def begun(files: dict[str, str], *names: str) -> list[str]:
+    found = Dependencies(gathered(files)).first(f"{name}.service" for name in names)
+    return [name.removesuffix(".service") for name in found]
+
+
+@pytest.mark.parametrize(
+    ("units", "named", "first"),
+    [
+        ({"a": "OnFailure=b.service", "b": ""}, "b a", "a"),
+        ({"a": "OnSuccess=b.service", "b": ""}, "a b", "a"),
+        ({"a": "OnFailure=b.service", "b": "OnFailure=c.service", "c": ""}, "a b c", "a"),
+        ({"a": "OnFailure=b.service", "b": "OnFailure=a.service"}, "a b", "a"),
+        ({"a": "OnFailure=b.service", "b": "OnFailure=a.service"}, "b a", "b"),
+        ({"a": "OnFailure=b.service", "b": "OnFailure=a.service", "c": "OnSuccess=a.service"}, "a b c", "c"),
+        ({"a": "OnFailure=a.service"}, "a", "a"),
+        ({"a": "OnFailure=x.service", "b": ""}, "a b", "a b"),
+        ({"a": "Wants=b.service", "b": ""}, "a b", "a b"),
+        ({"a": "OnFailure=b.service", "b": ""}, "", ""),
+    ],
+)
+def test_who_is_called_by_others_does_not_begin(units: dict[str, str], named: str, first: str) -> None:
+    """Of a circle somebody has to; the one who is named first."""
+    assert begun(services(**units), *named.split()) == first.split()
+
+
+def test_a_service_that_traffic_starts_calls_others_too() -> None:
+    files = services(a="OnFailure=b.service", b="OnFailure=a.service") | {"a.socket": SOCKET}
+    assert begun(files, "b") == []
+
+
+def test_a_socket_calls_as_well() -> None:
+    files = services(a="", b="") | {"a.socket": f"[Unit]\nOnFailure=b.service\n{SOCKET}"}
+    assert begun(files, "b") == []
+
+
+def test_a_stop_takes_along_whom_either_of_both_names() -> None:
+    files = services(a="PropagatesStopTo=b.service none.service", b="", c="StopPropagatedFrom=a.service", d="PartOf=a.service")
+    found = Dependencies(gathered(files))
+    assert found.stops_with == {"a.service": {"b.service", "c.service", "d.service"}}
+    assert not found.waits.get("b.service")

@@ -268,7 +268,7 @@ def test_no_advice_is_left_of_codes_that_are_gone() -> None:
     assert set(ADVICE) <= set(CODES)
 
 
-LACKS = ("192.0.2.1", "sctp", "CAP_NET_BIND_SERVICE", "CAP_NET_ADMIN", "CAP_NET_RAW")
+LACKS = ("192.0.2.1", "sctp", "CAP_NET_BIND_SERVICE", "CAP_NET_ADMIN", "CAP_NET_RAW", "memory")
 """What the examples ask for and a machine may lack."""
 
 
@@ -339,6 +339,7 @@ def test_in_json_an_answer_has_every_column_of_the_row(sockact: Sockact) -> None
         "essential": False,
         "only_for": None,
         "only_with_accept": None,
+        "controller": None,
         "not_with": ["mptcp", "unix", "vsock", "netlink"],
         "examples": ["5"],
         "since": "1",

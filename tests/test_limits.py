@@ -20,6 +20,7 @@ from sockact.lifecycle.limits import (
     delay,
     restarts,
     result_of,
+    share,
 )
 from sockact.unit.statuses import ExitStatus
 
@@ -174,8 +175,19 @@ def test_what_its_own_condition_holds_back_is_not_started_again(restart: str) ->
         (1.0, 16.0, 0, [1] * 6),
         (1.0, float("inf"), 4, [1] * 6),
         (0.0, 16.0, 4, [0] * 6),
-        (20.0, 16.0, 4, [20] * 6),
+        (20.0, 16.0, 4, [16] * 6),
+        (20.0, 16.0, 0, [16] * 6),
+        (5.0, 0.0, 4, [0] * 6),
     ],
 )
 def test_restarts_take_longer_each_time_up_to_a_limit(first: float, most: float, steps: int, delays: list[float]) -> None:
     assert [delay(number, first, most, steps) for number in range(1, 7)] == pytest.approx(delays)
+
+
+def test_a_name_stands_for_a_share_that_is_always_the_same() -> None:
+    names = [f"{number * 0x9E3779B97F4A7C15:032x}" for number in range(1, 2001)]
+    shares = [share(name) for name in names]
+    assert shares == [share(name) for name in names]
+    assert all(0 <= found <= 1 for found in shares)
+    tenths = [sum(tenth <= found * 10 < tenth + 1 for found in shares) for tenth in range(10)]
+    assert all(130 < count < 270 for count in tenths), "they lie all over"

@@ -22,6 +22,7 @@ FACTS = {socket: socket.Facts(False, most=1), service: service.Facts("simple", "
 VALUES: dict[str, tuple[object, ...]] = {
     "type": ("simple", "exec", "forking", "oneshot", "notify", "notify-reload", "idle"),
     "kill_mode": ("control-group", "mixed", "process", "none"),
+    "timeout_mode": ("terminate", "abort", "kill"),
     "result": (SUCCESS, EXIT_CODE, "exec-condition"),
     "reload": ("", "commands", "signal", "both"),
     "says": ("", "stopping", "reloading"),
@@ -130,16 +131,32 @@ FINISHES = f"""
 {ENDS}"""
 """Who has ended, and what it leaves behind."""
 
-KILLS = """
-                                            main -> STOP_SIGTERM: KILL ARM_STOP
-                                         control -> STOP_SIGTERM: KILL ARM_STOP
-                                       leftovers -> STOP_SIGTERM: KILL ARM_STOP
+UNREACHED = """
                        leftovers kill_mode=mixed -> STOP_SIGKILL: KILL_HARD ARM_STOP
-                  main leftovers kill_mode=mixed -> STOP_SIGTERM: KILL ARM_STOP
                      leftovers kill_mode=process -> STOP_POST: RUN ARM_STOP
                              main kill_mode=none -> STOP_POST: RUN ARM_STOP
                                                  -> STOP_POST: RUN ARM_STOP
 """
+"""Whom a signal does not reach: who is left over is killed, or nobody."""
+
+ABORTS = f"""
+                                            main -> STOP_WATCHDOG: KILL_WATCHDOG ARM_ABORT
+                  main leftovers kill_mode=mixed -> STOP_WATCHDOG: KILL_WATCHDOG ARM_ABORT
+{UNREACHED}"""
+"""Who dies of WatchdogSignal=."""
+
+KILLS_HARD = f"""
+                                         control -> STOP_SIGKILL: KILL_HARD ARM_STOP
+                                       leftovers -> STOP_SIGKILL: KILL_HARD ARM_STOP
+{UNREACHED}"""
+"""Who is killed at once."""
+
+KILLS = f"""
+                                            main -> STOP_SIGTERM: KILL ARM_STOP
+                                         control -> STOP_SIGTERM: KILL ARM_STOP
+                                       leftovers -> STOP_SIGTERM: KILL ARM_STOP
+                  main leftovers kill_mode=mixed -> STOP_SIGTERM: KILL ARM_STOP
+{UNREACHED}"""
 """Who is asked to go."""
 
 SETTLES = """
@@ -188,14 +205,27 @@ START_POST MAIN_EXITED -> START_POST
     *lines(SETTLES, "START_POST DONE"),
     # What does not come up ends without ExecStop=.
     *lines(KILLS, "CONDITION CONTROL_EXITED command_failed", "START MAIN_EXITED", "START_POST STOP"),
-    *lines(KILLS, "START TIMEOUT", before="FAIL_TIMEOUT"),
+    *lines(KILLS, "START MAIN_EXITED type=notify", before="FAIL_PROTOCOL"),
+    *lines("""
+START MAIN_EXITED type=notify leftovers exits_last -> START   # one of those left may say READY=1
+START GROUP_GONE type=notify-reload -> STOP_POST: FAIL_PROTOCOL RUN ARM_STOP
+START GROUP_GONE type=notify main -> START
+"""),
+    *lines(KILLS, "START TIMEOUT", "STOP TIMEOUT", before="FAIL_TIMEOUT"),
+    *lines(ABORTS, "CONDITION TIMEOUT timeout_mode=abort", "STOP TIMEOUT timeout_mode=abort", before="FAIL_TIMEOUT"),
+    *lines(KILLS_HARD, "START_PRE TIMEOUT timeout_mode=kill", "STOP TIMEOUT timeout_mode=kill", before="FAIL_TIMEOUT"),
+    *lines("STOP TIMEOUT timeout_mode=kill kills_hard=no main -> STOP_POST: FAIL_TIMEOUT RUN ARM_STOP"),
     # Running.
-    *lines(SETTLES, "RUNNING MAIN_EXITED", "RELOAD_NOTIFY GROUP_GONE"),
+    *lines(SETTLES, "RUNNING MAIN_EXITED", "RELOAD_NOTIFY GROUP_GONE", "RUNNING GROUP_GONE"),
     *lines("""
 RUNNING TIMEOUT -> STOP: FAIL_TIMEOUT RUN ARM_STOP   # RuntimeMaxSec=
 EXITED STOP -> STOP: RUN ARM_STOP
 RUNNING STOPPING -> STOP_SIGTERM: ARM_STOP
-START_POST WATCHDOG -> STOP_WATCHDOG: FAIL_WATCHDOG KILL_WATCHDOG ARM_ABORT
+RUNNING MAIN_EXITED leftovers exits_last -> RUNNING   # ExitType=cgroup
+RUNNING GROUP_GONE leftovers exits_last -> RUNNING: ARM_RUNTIME   # another group is left
+START_POST DONE leftovers exits_last -> RUNNING: ARM_RUNTIME
+START_POST DONE leftovers exits_last says=stopping -> STOP_SIGTERM: ARM_STOP
+RELOAD_NOTIFY MAIN_EXITED leftovers exits_last result=exit-code -> RELOAD_NOTIFY
 # Reloading: by commands, by a signal, or of its own accord.
 RUNNING RELOAD reload=commands -> RELOAD: RUN ARM_START
 RUNNING RELOAD reload=signal -> RELOAD_SIGNAL: SEND_RELOAD ARM_START
@@ -204,36 +234,51 @@ EXITED RELOAD reload=commands -> RELOAD: RUN ARM_START
 RUNNING RELOADING -> RELOAD_NOTIFY: ARM_START
 RELOAD_SIGNAL RELOADING -> RELOAD_NOTIFY: ARM_START
 RELOAD DONE main reload=both -> RELOAD_SIGNAL: SEND_RELOAD ARM_START
+RELOAD DONE main -> RELOAD_POST: RUN ARM_START
 RELOAD_SIGNAL READY -> RELOAD_SIGNAL
-START WATCHDOG -> STOP_WATCHDOG: FAIL_WATCHDOG KILL_WATCHDOG ARM_ABORT
-RELOAD_NOTIFY READY -> RUNNING: REPORT_RELOADED ARM_RUNTIME
+RELOAD_NOTIFY READY -> RELOAD_POST: RUN ARM_START
 RELOAD_NOTIFY TIMEOUT -> RUNNING: REPORT_RELOAD_FAILED ARM_RUNTIME
 RELOAD STOP -> STOP: KILL_CONTROL RUN ARM_STOP
 RELOAD STOPPING main -> STOP_SIGTERM: KILL_CONTROL ARM_STOP
 RELOAD STOPPING -> RELOAD
+RELOAD_POST MAIN_EXITED control -> RELOAD_POST
 """),
-    *lines(SETTLES, "RELOAD DONE", before="REPORT_RELOADED"),
+    *lines(ABORTS, "START WATCHDOG", "START_POST WATCHDOG", "RELOAD_POST WATCHDOG", before="FAIL_WATCHDOG"),
+    *lines(SETTLES, "RELOAD_POST DONE", before="REPORT_RELOADED"),
     *lines(SETTLES, "RELOAD CONTROL_EXITED command_failed", before="REPORT_RELOAD_FAILED"),
     *lines(SETTLES, "RELOAD TIMEOUT", before="KILL_CONTROL REPORT_RELOAD_FAILED"),
     # Stopping: commands, ask, wait, kill, commands.
     *lines(KILLS, "STOP DONE", "STOP CONTROL_EXITED command_failed"),
-    *lines(KILLS, "STOP TIMEOUT", before="FAIL_TIMEOUT"),
+    *lines(ABORTS, "STOP_SIGTERM TIMEOUT timeout_mode=abort", before="FAIL_TIMEOUT"),
     *lines("""
 STOP_SIGTERM MAIN_EXITED control -> STOP_SIGTERM
 STOP_WATCHDOG CONTROL_EXITED main -> STOP_WATCHDOG
 STOP_SIGKILL MAIN_EXITED leftovers -> STOP_POST: RUN ARM_STOP
-STOP_WATCHDOG TIMEOUT -> STOP_SIGKILL: KILL_HARD ARM_STOP
+STOP_WATCHDOG TIMEOUT -> STOP_SIGKILL: FAIL_TIMEOUT KILL_HARD ARM_STOP
+STOP_WATCHDOG TIMEOUT kills_hard=no -> STOP_POST: FAIL_TIMEOUT RUN ARM_STOP
 STOP_SIGTERM TIMEOUT -> STOP_SIGKILL: FAIL_TIMEOUT KILL_HARD ARM_STOP
 STOP_SIGTERM TIMEOUT kills_hard=no -> STOP_POST: FAIL_TIMEOUT RUN ARM_STOP
 STOP_SIGKILL TIMEOUT main -> STOP_POST: FAIL_TIMEOUT RUN ARM_STOP   # it hangs in the kernel
 STOP_POST TIMEOUT -> FINAL_SIGTERM: FAIL_TIMEOUT KILL ARM_STOP
+STOP_POST TIMEOUT timeout_mode=abort -> FINAL_WATCHDOG: FAIL_TIMEOUT KILL_WATCHDOG ARM_ABORT
+STOP_POST TIMEOUT timeout_mode=kill -> FINAL_SIGKILL: FAIL_TIMEOUT KILL_HARD ARM_STOP
+STOP_POST TIMEOUT timeout_mode=kill kills_hard=no restarts -> FAILED: FAIL_TIMEOUT TELL_DOWN
+FINAL_WATCHDOG MAIN_EXITED control -> FINAL_WATCHDOG
 FINAL_SIGTERM CONTROL_EXITED leftovers -> FINAL_SIGTERM
 FINAL_SIGKILL CONTROL_EXITED leftovers -> FINAL_SIGKILL: KILL_HARD   # who became visible just now
 FINAL_SIGTERM TIMEOUT -> FINAL_SIGKILL: FAIL_TIMEOUT KILL_HARD ARM_STOP
+FINAL_SIGTERM TIMEOUT timeout_mode=abort -> FINAL_WATCHDOG: FAIL_TIMEOUT KILL_WATCHDOG ARM_ABORT
+FINAL_SIGTERM TIMEOUT timeout_mode=kill -> FINAL_SIGKILL: FAIL_TIMEOUT KILL_HARD ARM_STOP
+FINAL_WATCHDOG TIMEOUT timeout_mode=abort -> FINAL_SIGKILL: FAIL_TIMEOUT KILL_HARD ARM_STOP
+FINAL_WATCHDOG TIMEOUT kills_hard=no restarts -> FAILED: FAIL_TIMEOUT TELL_DOWN
+FINAL_SIGTERM TIMEOUT kills_hard=no restarts -> FAILED: FAIL_TIMEOUT TELL_DOWN   # it would run beside what is left
 """),
     *lines(FINISHES, "STOP_POST DONE", "STOP_POST CONTROL_EXITED command_failed"),
-    *lines(ENDS, "FINAL_SIGTERM GROUP_GONE", "FINAL_SIGKILL CONTROL_EXITED"),
-    *lines(ENDS, "FINAL_SIGTERM TIMEOUT kills_hard=no", "FINAL_SIGKILL TIMEOUT", before="FAIL_TIMEOUT"),
+    *lines(ENDS, "FINAL_SIGTERM GROUP_GONE", "FINAL_WATCHDOG CONTROL_EXITED", "FINAL_SIGKILL CONTROL_EXITED"),
+    *lines("""
+FINAL_SIGKILL TIMEOUT restarts -> AUTO_RESTART: FAIL_TIMEOUT ARM_RESTART TELL_DOWN
+FINAL_SIGKILL TIMEOUT -> FAILED: FAIL_TIMEOUT TELL_DOWN   # whatever it was before: it hangs in the kernel
+"""),
     # In a hurry: no more commands.
     *lines(FINISHES, "STOP_SIGKILL MAIN_EXITED hurried", "STOP_SIGTERM GROUP_GONE hurried", "EXITED HURRY"),
     *lines(FINISHES, "STOP_SIGKILL TIMEOUT hurried", before="FAIL_TIMEOUT"),
@@ -243,9 +288,10 @@ START_PRE HURRY control -> STOP_SIGKILL: KILL_HARD ARM_STOP
 RUNNING HURRY main -> STOP_SIGKILL: KILL_HARD ARM_STOP
 STOP_SIGTERM HURRY leftovers kill_mode=mixed -> FINAL_SIGKILL: KILL_HARD ARM_STOP
 STOP_POST HURRY -> FINAL_SIGKILL: KILL_HARD ARM_STOP
+FINAL_WATCHDOG HURRY -> FINAL_SIGKILL: KILL_HARD ARM_STOP
 FINAL_SIGKILL HURRY -> FINAL_SIGKILL
-AUTO_RESTART STOP -> DEAD
-AUTO_RESTART HURRY -> DEAD
+AUTO_RESTART STOP -> DEAD: TELL_DOWN
+AUTO_RESTART HURRY -> DEAD: TELL_DOWN
 STOP_SIGTERM STOP -> STOP_SIGTERM
 # Said too early, too late, or for others.
 STOP EXECUTED -> STOP
@@ -372,9 +418,9 @@ def first_match(machine: Machine, state: object, event: object, facts: object) -
 def test_the_names_of_the_states_are_those_of_systemd() -> None:
     assert names(service.State) == {
         *("dead", "condition", "start-pre", "start", "start-post", "running", "exited", "reload", "stop"),
-        *("reload-signal", "reload-notify"),
-        *("stop-watchdog", "stop-sigterm", "stop-sigkill", "stop-post", "final-sigterm", "final-sigkill", "failed"),
-        "auto-restart",
+        *("reload-signal", "reload-notify", "reload-post"),
+        *("stop-watchdog", "stop-sigterm", "stop-sigkill", "stop-post"),
+        *("final-watchdog", "final-sigterm", "final-sigkill", "failed", "auto-restart"),
     }
     assert names(socket.State) - {"stopping", "paused"} == {
         *("dead", "start-pre", "start-open", "start-post", "listening", "running", "stop-pre", "stop-pre-sigterm"),

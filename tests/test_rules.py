@@ -880,6 +880,25 @@ def test_the_survey_knows_what_this_process_may_do(how: str, wrong: list[bool]) 
     assert done.stdout.strip() == str(wrong)
 
 
+# Services
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        ("RuntimeRandomizedExtraSec=3", ["SA044 RuntimeRandomizedExtraSec= has no effect without RuntimeMaxSec="]),
+        (
+            "RuntimeRandomizedExtraSec=3\nRuntimeMaxSec=infinity",
+            ["SA044 RuntimeRandomizedExtraSec= has no effect without RuntimeMaxSec="],
+        ),
+        ("RuntimeRandomizedExtraSec=3\nRuntimeMaxSec=9", []),
+        ("RuntimeRandomizedExtraSec=0", []),
+    ],
+)
+def test_a_random_time_is_added_to_one_that_there_is(lines: str, found: list[str]) -> None:
+    assert [short(d) for d in findings({"web.service": f"{SERVICE}{lines}\n"})] == found
+
+
 # Many units
 
 

@@ -262,7 +262,12 @@ def spelled(row: Row, value: Any) -> str:
         return spell(value)
     shown = row.kind.show((value,))[0] if row.kind.appends else row.kind.show(value)
     shown = shown.address if isinstance(shown, Listen) else shown
-    return _percent(("no", "yes")[shown] if isinstance(shown, bool) else str(shown))
+    text = ("no", "yes")[shown] if isinstance(shown, bool) else str(shown)
+    return text if row.kind.name in PERCENTAGES else _percent(text)
+
+
+PERCENTAGES = ("memory", "some memory", "tasks", "processor time")
+"""Kinds of values that have a `%` of their own, and no specifiers."""
 
 
 def _percent(text: str) -> str:

@@ -51,8 +51,8 @@ ADVICE = {
         "[Socket]\nListenStream=localhost:80",
     ),
     "SA012": Advice(
-        "A oneshot service whose success starts it again would never be done; Restart=on-failure is allowed. For a service "
-        "that is to run on and on, use Type=exec.",
+        "A oneshot service whose success starts it again would never be done; Restart=on-failure is allowed. It has ended when "
+        "its command has, whatever else runs. For a service that is to run on and on, use Type=exec.",
         "[Service]\nType=oneshot\nRestart=always\nExecStart=-/bin/true",
     ),
     "SA020": Advice(
@@ -108,8 +108,8 @@ ADVICE = {
         "Write it, or give it on the command line."
     ),
     "SA033": Advice(
-        "Add ExecStart=. Several commands, one after another, need Type=oneshot. A service that only cleans up does without: "
-        "Type=oneshot, RemainAfterExit=yes and ExecStop=.",
+        "Add ExecStart=. Several commands, one after another, need Type=oneshot. Two kinds of services do without: one that only "
+        "cleans up (Type=oneshot, RemainAfterExit=yes and ExecStop=), and one that only ends everything (SuccessAction=).",
         "[Service]\nType=exec",
     ),
     "SA034": Advice(
@@ -213,6 +213,11 @@ ADVICE = {
         "Fine for sockact. If the same file is for systemd too, do without; where sockact is to have more, a drop-in beside "
         "it (NAME.d/*.conf) in a folder that systemd does not read keeps the two apart.",
         "[Socket]\nListenStream=8000-8003",
+    ),
+    "SA061": Advice(
+        "The service runs without the limit, and --strict refuses it. In a container, have /sys/fs/cgroup writable and of "
+        "version 2; beside systemd, start sockact from a unit with Delegate=yes, where it is the only process.",
+        "[Service]\nMemoryMax=1G\nExecStart=/bin/true",
     ),
 }
 """By code."""

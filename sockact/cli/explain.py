@@ -220,6 +220,7 @@ def _facts(row: Row, titles: list[str]) -> Iterator[tuple[str, str]]:
         forced = f" (or {option.forced}, where a sysctl caps it)" if option.forced else ""
         fatal = "; if refused, the unit fails" if option.fatal else ""
         yield "kernel", f"setsockopt({option.level}, {option.name}){forced}: {_speakers(option)}{fatal}"
+    yield "kernel", row.controller and f"the controller {row.controller} of the control group; without it, nothing is limited"
     yield "not with", ", ".join(without(row))
     yield "mistakes", "a value that cannot be read is an error (SA011)" if row.essential else ""
     for example in row.examples:
@@ -337,6 +338,7 @@ def _row_json(row: Row) -> dict[str, object]:
         "only_for": row.concerns.noun if row.concerns else None,
         "only_with_accept": row.accept,
         "options": [_option_json(option) for option in row.options],
+        "controller": row.controller or None,
         "not_with": without(row),
         "examples": list(row.examples),
         "since": row.since or None,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sockact.cli.options import Start
     from sockact.unit.gather import UnitSet
 
-NOT_APPLIED, LEFT_OUT = "SA008", "SA009"
+NOT_APPLIED, LEFT_OUT = ("SA008", "SA061"), "SA009"
 
 
 def start(asked: Start) -> int:
@@ -73,7 +73,7 @@ def _summarise(found: list[Diagnostic], log: Callable[[str, str, str], None]) ->
     """One line a unit for all that is not applied; `sockact verify` tells the reasons."""
     files: dict[str, list[str]] = {}
     for diagnostic in found:
-        if diagnostic.code == NOT_APPLIED and diagnostic.span:
+        if diagnostic.code in NOT_APPLIED and diagnostic.span:
             files.setdefault(diagnostic.span.file, []).append(diagnostic.message.split(" ")[0].rstrip(":"))
         elif diagnostic.code == LEFT_OUT and diagnostic.span:
             log("info", os.path.basename(diagnostic.span.file), diagnostic.message)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OWN_VARIABLES = (
     *("LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"),
-    *("REMOTE_ADDR", "REMOTE_PORT", "SO_COOKIE", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "MAINPID"),
+    *("REMOTE_ADDR", "REMOTE_PORT", "SO_COOKIE", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "DEBUG_INVOCATION"),
+    *("MAINPID", "MAINPIDFDID", "MANAGERPID", "MANAGERPIDFDID", "PIDFILE", "FDSTORE"),
     *("CREDENTIALS_DIRECTORY", "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY", "LOGS_DIRECTORY"),
     *("CONFIGURATION_DIRECTORY", "SYSTEMD_EXEC_PID"),
 )
@@ -61,6 +62,17 @@ class Setting(Record):
     data: bytes
     name: str
     status: int
+
+
+class Control(Record):
+    """An attribute of a control group (cgroups(7); Documentation/admin-guide/cgroup-v2.rst). `share` is in ten-thousandths of
+    what the machine has, where the directive says a percentage; else it is 0."""
+
+    key: str
+    controller: str
+    file: str
+    text: str
+    share: int = 0
 
 
 class Place(Record):
@@ -103,6 +115,8 @@ class Extras(Record):
     open_files: tuple[OpenFile, ...] = ()
     terminal: Terminal | None = None
     data: bytes = b""
+    controls: tuple[Control, ...] = ()
+    """What is set of the unit's control group, where it has one."""
 
 
 PLAIN = Extras()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sockact.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from sockact.unit.directives.unit import UnitSection
     from sockact.unit.gather import UnitSet
@@ -34,11 +34,28 @@ class Dependencies:
         self.bound = self._relation(lambda unit: unit.binds_to)
         self.ends_with = _turned(self.bound)
         """Who ends whenever this one has."""
-        self.stops_with = _turned(self._relation(lambda unit: (*unit.part_of, *unit.requires, *unit.binds_to)))
+        taken_along = self._relation(lambda unit: (*unit.part_of, *unit.requires, *unit.binds_to, *unit.stop_propagated_from))
+        self.stops_with = _turned(taken_along)
         """Who is stopped when this one is."""
+        _merge(self.stops_with, self._relation(lambda unit: unit.propagates_stop_to))
         self.waited_for = _turned(self.waits)
         self.on_failure = self._relation(lambda unit: unit.on_failure)
         self.on_success = self._relation(lambda unit: unit.on_success)
+        self._calls = self._relation(lambda unit: (*unit.on_failure, *unit.on_success))
+
+    def first(self, names: Iterable[str]) -> list[str]:
+        """Those of them to begin with: who is there for the end of another waits to be called. Of those who call each other in a
+        circle, and whom nobody else would ever call, the first one begins."""
+        wanted = list(dict.fromkeys(names))
+        called = set[str]().union(*self._calls.values())
+        uncalled = [name for name in wanted if name not in called]
+        reached = _reachable(self._calls, {*self._units.sockets, *self._units.feeds, *uncalled})
+        found = list[str]()
+        for name in wanted:
+            if name not in called or name not in reached:
+                found.append(name)
+                reached |= _reachable(self._calls, {name})
+        return found
 
     def _relation(self, named: Named) -> Relation:
         return _relation({**self._units.sockets, **self._units.services}, self._units.aliases, named)
@@ -68,6 +85,16 @@ def _turned(relation: Relation) -> Relation:
     for name, others in relation.items():
         for other in others:
             found.setdefault(other, set()).add(name)
+    return found
+
+
+def _reachable(relation: Relation, names: set[str]) -> set[str]:
+    """These, and all to whom the relation leads from them."""
+    found, ahead = set(names), list(names)
+    for name in ahead:
+        new = relation.get(name, set()) - found
+        found |= new
+        ahead += new
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 
 from sockact.lifecycle.child import OWN_VARIABLES, Extras, Place, Setting, Terminal
+from sockact.lifecycle.control import controls
 from sockact.record import TYPE_CHECKING
 from sockact.unit.resources import (
     ALL_CAPABILITIES,
@@ -79,6 +80,7 @@ def extras(section: ExecutionSection, command: Command, changes_user: bool) -> E
         open_files=_open_files(section),
         terminal=_terminal(section),
         data=b"".join(section.standard_input_data),
+        controls=tuple(controls(section)),
     )
 
 

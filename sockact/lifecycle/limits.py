@@ -93,8 +93,14 @@ def restarts(restart: str, result: str, ended: Exit | None, prevent: Iterable[Ex
     return (ended is not None and ended.among(force)) or result in RESTARTS[restart]
 
 
+def share(name: str) -> float:
+    """A number from 0 to 1 that a random name stands for, always the same one: what is random about a start is its name."""
+    return int.from_bytes(name.encode(), "big") % 65521 / 65520
+
+
 def delay(number: int, first: float, most: float, steps: int) -> float:
     """Seconds before the `number`-th restart in a row: they grow from RestartSec= to RestartMaxDelaySec= in RestartSteps=."""
-    if number <= 1 or steps == 0 or most in (0.0, inf) or first in (0.0, inf) or first >= most:
+    first = min(first, most)
+    if number <= 1 or steps == 0 or most in (0.0, inf) or first in (0.0, most):
         return first
     return most if number > steps else first * float((most / first) ** ((number - 1) / steps))

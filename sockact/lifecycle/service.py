@@ -2,8 +2,8 @@
 
 The states and their names are those of systemd.service(5). Two processes may run at once: the main one, and a control one,
 which runs the Exec…= commands of the state, one after the other. The end of both is not the end of the service while others
-are left over: those are asked to go, then killed. There is one timer, which a transition into another state clears and an
-ARM_… effect sets.
+are left over: those are asked to go, then killed; or, with ExitType=cgroup, they are the service. There is one timer, which a
+transition into another state clears and an ARM_… effect sets.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ class State(Enum):
     RELOAD = "reload"
     RELOAD_SIGNAL = "reload-signal"
     RELOAD_NOTIFY = "reload-notify"
+    RELOAD_POST = "reload-post"
     STOP = "stop"
     STOP_WATCHDOG = "stop-watchdog"
     STOP_SIGTERM = "stop-sigterm"
     STOP_SIGKILL = "stop-sigkill"
     STOP_POST = "stop-post"
+    FINAL_WATCHDOG = "final-watchdog"
     FINAL_SIGTERM = "final-sigterm"
     FINAL_SIGKILL = "final-sigkill"
     AUTO_RESTART = "auto-restart"
@@ -74,6 +76,7 @@ class Effect(Enum):
     SEND_RELOAD = "send ReloadSignal= to the main process"
     FAIL_TIMEOUT = "the result is a timeout"
     FAIL_WATCHDOG = "the result is the watchdog"
+    FAIL_PROTOCOL = "the result is a breach of protocol"
     REPORT_UNMET = "say which condition does not hold"
     REPORT_RELOADED = "say that the service has reloaded"
     REPORT_RELOAD_FAILED = "say that the reload failed"
@@ -88,6 +91,8 @@ class Facts(Record):
 
     type: str
     kill_mode: str
+    timeout_mode: str = "terminate"
+    """What is done when the time is up: TimeoutStartFailureMode= or TimeoutStopFailureMode=, as the state is."""
     result: str = SUCCESS
     restarts: bool = False
     """Whether Restart= wants it, after this result."""
@@ -99,6 +104,8 @@ class Facts(Record):
     """Whether it has, or had, a main process that we know."""
     control: bool = False
     leftovers: bool = False
+    exits_last: bool = False
+    """ExitType=cgroup: it runs until the last of its processes has ended."""
     command_failed: bool = False
     more_commands: bool = False
     without_main: bool = False
@@ -156,8 +163,23 @@ def has_done_its_work(facts: Facts) -> bool:
 
 
 def is_alive(facts: Facts) -> bool:
-    """Whether it may be called running; where nobody knows the main process, any process will do."""
-    return facts.main or (facts.type == "forking" and not facts.main_known and facts.leftovers)
+    """Whether it may be called running; where nobody knows the main process, or all count, any process will do."""
+    any_will_do = facts.exits_last or (facts.type == "forking" and not facts.main_known)
+    return facts.main or (any_will_do and facts.leftovers)
+
+
+def is_outlived(facts: Facts) -> bool:
+    """Whether the service goes on without its main process."""
+    return facts.exits_last and facts.leftovers
+
+
+def may_yet_be_ready(facts: Facts) -> bool:
+    return runs_when_ready(facts) and is_outlived(facts)
+
+
+def never_ready(facts: Facts) -> bool:
+    """Whether nobody is left to say READY=1."""
+    return runs_when_ready(facts) and not anything_left(facts)
 
 
 def stops_soon(facts: Facts) -> bool:
@@ -208,6 +230,18 @@ def spares(facts: Facts) -> bool:
     return not facts.kills_hard
 
 
+def aborts(facts: Facts) -> bool:
+    return facts.timeout_mode == "abort"
+
+
+def kills_at_once(facts: Facts) -> bool:
+    return facts.timeout_mode == "kill"
+
+
+def spares_at_once(facts: Facts) -> bool:
+    return kills_at_once(facts) and spares(facts)
+
+
 def hurried(facts: Facts) -> bool:
     return facts.hurried
 
@@ -235,14 +269,22 @@ def failed(facts: Facts) -> bool:
 _S, _E, _F = State, Event, Effect
 _OVER = (_S.DEAD, _S.FAILED)
 _IDLE = (*_OVER, _S.AUTO_RESTART)
-_COMMANDS = (_S.CONDITION, _S.START_PRE, _S.START_POST, _S.RELOAD, _S.STOP, _S.STOP_POST)
-_STARTING = (_S.CONDITION, _S.START_PRE, _S.START, _S.START_POST)
+_RELOAD = (_S.RELOAD, _S.RELOAD_POST)
+_COMMANDS = (_S.CONDITION, _S.START_PRE, _S.START_POST, *_RELOAD, _S.STOP, _S.STOP_POST)
+STARTING = (_S.CONDITION, _S.START_PRE, _S.START, _S.START_POST)
 _RELOADING = (_S.RELOAD_SIGNAL, _S.RELOAD_NOTIFY)
-_UP = (_S.RUNNING, _S.RELOAD, *_RELOADING)
+_UP = (_S.RUNNING, *_RELOAD, *_RELOADING)
 _KILLING = (_S.STOP_WATCHDOG, _S.STOP_SIGTERM, _S.STOP_SIGKILL)
-_FINAL = (_S.FINAL_SIGTERM, _S.FINAL_SIGKILL)
-_WAITING = (*_STARTING, *_UP, _S.STOP, _S.STOP_WATCHDOG, _S.STOP_SIGTERM)
+_FINAL_ASKING = (_S.FINAL_WATCHDOG, _S.FINAL_SIGTERM)
+_FINAL = (*_FINAL_ASKING, _S.FINAL_SIGKILL)
+_WAITING = (*STARTING, *_UP, _S.STOP, _S.STOP_WATCHDOG, _S.STOP_SIGTERM)
 _ENDING = (_S.STOP, *_KILLING, _S.STOP_POST, *_FINAL)
+_GONE = (_E.MAIN_EXITED, _E.CONTROL_EXITED, _E.GROUP_GONE)
+
+# How processes are made to go: the state to be in, the signal, the timer.
+_TERMINATE = (_S.STOP_SIGTERM, _F.KILL, _F.ARM_STOP)
+_ABORT = (_S.STOP_WATCHDOG, _F.KILL_WATCHDOG, _F.ARM_ABORT)
+_KILL = (_S.STOP_SIGKILL, _F.KILL_HARD, _F.ARM_STOP)
 
 
 def _also(guard: Callable[[Facts], bool] | None, test: Callable[[Facts], bool]) -> Callable[[Facts], bool]:
@@ -285,13 +327,30 @@ def _cleans_up(state: object, event: object, *before: Effect) -> tuple[Row, ...]
     )
 
 
-def _kills(state: object, event: object, *before: Effect, guard: Callable[[Facts], bool] | None = None) -> tuple[Row, ...]:
-    """The rows by which the processes are asked to go; without any it goes on at once."""
+def _kills(
+    state: object,
+    event: object,
+    *before: Effect,
+    guard: Callable[[Facts], bool] | None = None,
+    way: tuple[State, Effect, Effect] = _TERMINATE,
+) -> tuple[Row, ...]:
+    """The rows by which the processes are made to go; without any it goes on at once."""
     only_leftovers, nobody = _also(guard, only_leftovers_to_kill), _also(guard, nobody_to_kill)
+    to, *signal = way
     return (
         Row(state, event, _S.STOP_SIGKILL, (*before, _F.KILL_HARD, _F.ARM_STOP), guard=only_leftovers),
         Row(state, event, _S.STOP_POST, (*before, _F.RUN, _F.ARM_STOP), guard=nobody),
-        Row(state, event, _S.STOP_SIGTERM, (*before, _F.KILL, _F.ARM_STOP), guard=guard),
+        Row(state, event, to, (*before, *signal), guard=guard),
+    )
+
+
+def _times_out(state: object) -> tuple[Row, ...]:
+    """The rows by which a start or a stop that takes too long comes to its end."""
+    return (
+        *_kills(state, _E.TIMEOUT, _F.FAIL_TIMEOUT, guard=aborts, way=_ABORT),
+        Row(state, _E.TIMEOUT, _S.STOP_POST, (_F.FAIL_TIMEOUT, _F.RUN, _F.ARM_STOP), guard=spares_at_once),
+        *_kills(state, _E.TIMEOUT, _F.FAIL_TIMEOUT, guard=kills_at_once, way=_KILL),
+        *_kills(state, _E.TIMEOUT, _F.FAIL_TIMEOUT),
     )
 
 
@@ -312,7 +371,7 @@ ROWS = (
     *_starts(_OVER, _E.START, None),
     *_starts(_S.AUTO_RESTART, _E.TIMEOUT, _S.DEAD),
     # Traffic does not shorten RestartSec=, and does not start what is starting.
-    Row((_S.AUTO_RESTART, *_STARTING, *_UP, _S.EXITED, *_ENDING), _E.START),
+    Row((_S.AUTO_RESTART, *STARTING, *_UP, _S.EXITED, *_ENDING), _E.START),
     Row(_COMMANDS, _E.CONTROL_EXITED, None, (_F.RUN_NEXT,), guard=command_succeeded),
     Row(_S.CONDITION, _E.DONE, _S.START_PRE, (_F.RUN, _F.ARM_START)),
     Row(_S.START_PRE, _E.DONE, _S.START_POST, (_F.TELL_UP, _F.RUN, _F.ARM_START), guard=runs_nothing),
@@ -328,69 +387,79 @@ ROWS = (
     *_settles(_S.START_POST, _E.DONE),
     # What does not come up ends without ExecStop=.
     *_kills((_S.CONDITION, _S.START_PRE, _S.START, _S.START_POST), _E.CONTROL_EXITED),
+    Row(_S.START, _E.MAIN_EXITED, guard=may_yet_be_ready),
+    *_kills(_S.START, _E.MAIN_EXITED, _F.FAIL_PROTOCOL, guard=runs_when_ready),
+    Row(_S.START, _E.GROUP_GONE, _S.STOP_POST, (_F.FAIL_PROTOCOL, _F.RUN, _F.ARM_STOP), guard=never_ready),
     *_kills(_S.START, _E.MAIN_EXITED),
-    Row((_S.START_POST, _S.RELOAD, _S.STOP, _S.STOP_POST), _E.MAIN_EXITED),
-    *_kills(_STARTING, _E.TIMEOUT, _F.FAIL_TIMEOUT),
-    *_kills(_STARTING, _E.STOP),
+    Row((_S.START_POST, *_RELOAD, _S.STOP, _S.STOP_POST), _E.MAIN_EXITED),
+    *_times_out((*STARTING, _S.STOP)),
+    *_kills(STARTING, _E.STOP),
     # Running.
+    Row((_S.RUNNING, *_RELOADING), _E.MAIN_EXITED, guard=is_outlived),
     *_settles((_S.RUNNING, *_RELOADING), (_E.MAIN_EXITED, _E.GROUP_GONE)),
     Row(_S.RUNNING, _E.TIMEOUT, _S.STOP, (_F.FAIL_TIMEOUT, _F.RUN, _F.ARM_STOP)),
     Row((_S.RUNNING, _S.EXITED, *_RELOADING), _E.STOP, _S.STOP, (_F.RUN, _F.ARM_STOP)),
     Row((_S.RUNNING, *_RELOADING), _E.STOPPING, _S.STOP_SIGTERM, (_F.ARM_STOP,)),
-    Row((_S.START, _S.START_POST, *_UP), _E.WATCHDOG, _S.STOP_WATCHDOG, (_F.FAIL_WATCHDOG, _F.KILL_WATCHDOG, _F.ARM_ABORT)),
+    *_kills((_S.START, _S.START_POST, *_UP), _E.WATCHDOG, _F.FAIL_WATCHDOG, way=_ABORT),
     # Reloading.
     Row((_S.RUNNING, _S.EXITED), _E.RELOAD, _S.RELOAD, (_F.RUN, _F.ARM_START), guard=reloads_by_commands),
     Row(_S.RUNNING, _E.RELOAD, _S.RELOAD_SIGNAL, (_F.SEND_RELOAD, _F.ARM_START), guard=reloads_by_signal),
     Row((_S.RUNNING, _S.EXITED), _E.RELOAD, None, (_F.REPORT_NO_RELOAD,)),
     Row((_S.RUNNING, _S.RELOAD_SIGNAL), _E.RELOADING, _S.RELOAD_NOTIFY, (_F.ARM_START,)),
-    Row(_S.RELOAD_NOTIFY, _E.READY, _S.RUNNING, (_F.REPORT_RELOADED, _F.ARM_RUNTIME)),
+    Row(_S.RELOAD_NOTIFY, _E.READY, _S.RELOAD_POST, (_F.RUN, _F.ARM_START)),
     Row(_RELOADING, _E.TIMEOUT, _S.RUNNING, (_F.REPORT_RELOAD_FAILED, _F.ARM_RUNTIME)),
     Row(_S.RELOAD, _E.DONE, _S.RELOAD_SIGNAL, (_F.SEND_RELOAD, _F.ARM_START), guard=signal_follows),
-    *_settles(_S.RELOAD, _E.DONE, _F.REPORT_RELOADED),
-    *_settles(_S.RELOAD, _E.CONTROL_EXITED, _F.REPORT_RELOAD_FAILED),
-    *_settles(_S.RELOAD, _E.TIMEOUT, _F.KILL_CONTROL, _F.REPORT_RELOAD_FAILED),
-    Row(_S.RELOAD, _E.STOP, _S.STOP, (_F.KILL_CONTROL, _F.RUN, _F.ARM_STOP)),
-    Row(_S.RELOAD, _E.STOPPING, _S.STOP_SIGTERM, (_F.KILL_CONTROL, _F.ARM_STOP), guard=is_alive),
-    Row(_S.RELOAD, _E.STOPPING),
+    Row(_S.RELOAD, _E.DONE, _S.RELOAD_POST, (_F.RUN, _F.ARM_START)),
+    *_settles(_S.RELOAD_POST, _E.DONE, _F.REPORT_RELOADED),
+    *_settles(_RELOAD, _E.CONTROL_EXITED, _F.REPORT_RELOAD_FAILED),
+    *_settles(_RELOAD, _E.TIMEOUT, _F.KILL_CONTROL, _F.REPORT_RELOAD_FAILED),
+    Row(_RELOAD, _E.STOP, _S.STOP, (_F.KILL_CONTROL, _F.RUN, _F.ARM_STOP)),
+    Row(_RELOAD, _E.STOPPING, _S.STOP_SIGTERM, (_F.KILL_CONTROL, _F.ARM_STOP), guard=is_alive),
+    Row(_RELOAD, _E.STOPPING),
     # Stopping: commands, ask, wait, kill, commands.
     *_kills(_S.STOP, (_E.DONE, _E.CONTROL_EXITED)),
-    *_kills(_S.STOP, _E.TIMEOUT, _F.FAIL_TIMEOUT),
-    Row(_KILLING, (_E.MAIN_EXITED, _E.CONTROL_EXITED, _E.GROUP_GONE), guard=has_processes),
-    *_cleans_up(_KILLING, (_E.MAIN_EXITED, _E.CONTROL_EXITED, _E.GROUP_GONE)),
-    Row(_S.STOP_WATCHDOG, _E.TIMEOUT, _S.STOP_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP)),
-    Row(_S.STOP_SIGTERM, _E.TIMEOUT, _S.STOP_POST, (_F.FAIL_TIMEOUT, _F.RUN, _F.ARM_STOP), guard=spares),
-    Row(_S.STOP_SIGTERM, _E.TIMEOUT, _S.STOP_SIGKILL, (_F.FAIL_TIMEOUT, _F.KILL_HARD, _F.ARM_STOP)),
+    Row(_KILLING, _GONE, guard=has_processes),
+    *_cleans_up(_KILLING, _GONE),
+    *_kills(_S.STOP_SIGTERM, _E.TIMEOUT, _F.FAIL_TIMEOUT, guard=aborts, way=_ABORT),
+    Row((_S.STOP_SIGTERM, _S.STOP_WATCHDOG), _E.TIMEOUT, _S.STOP_POST, (_F.FAIL_TIMEOUT, _F.RUN, _F.ARM_STOP), guard=spares),
+    Row((_S.STOP_SIGTERM, _S.STOP_WATCHDOG), _E.TIMEOUT, _S.STOP_SIGKILL, (_F.FAIL_TIMEOUT, _F.KILL_HARD, _F.ARM_STOP)),
     # What survives SIGKILL hangs in the kernel; waiting on would help nobody.
     *_cleans_up(_S.STOP_SIGKILL, _E.TIMEOUT, _F.FAIL_TIMEOUT),
     *_finishes(_S.STOP_POST, (_E.DONE, _E.CONTROL_EXITED)),
-    Row(_S.STOP_POST, _E.TIMEOUT, _S.FINAL_SIGTERM, (_F.FAIL_TIMEOUT, _F.KILL, _F.ARM_STOP)),
-    Row(_S.FINAL_SIGTERM, (_E.MAIN_EXITED, _E.CONTROL_EXITED, _E.GROUP_GONE), guard=anything_left),
+    Row((_S.STOP_POST, _S.FINAL_SIGTERM), _E.TIMEOUT, _S.FINAL_WATCHDOG, (_F.FAIL_TIMEOUT, *_ABORT[1:]), guard=aborts),
+    # Who may not be killed, and has not gone, is not started again beside what is left of him.
+    Row(_S.STOP_POST, _E.TIMEOUT, _S.FAILED, (_F.FAIL_TIMEOUT, _F.TELL_DOWN), guard=spares_at_once),
+    Row(_S.STOP_POST, _E.TIMEOUT, _S.FINAL_SIGKILL, (_F.FAIL_TIMEOUT, *_KILL[1:]), guard=kills_at_once),
+    Row(_S.STOP_POST, _E.TIMEOUT, _S.FINAL_SIGTERM, (_F.FAIL_TIMEOUT, *_TERMINATE[1:])),
+    Row(_FINAL_ASKING, _GONE, guard=anything_left),
     # The death of one may be what shows us another.
-    Row(_S.FINAL_SIGKILL, (_E.MAIN_EXITED, _E.CONTROL_EXITED, _E.GROUP_GONE), None, (_F.KILL_HARD,), guard=anything_left),
-    *_ends(_FINAL, (_E.MAIN_EXITED, _E.CONTROL_EXITED, _E.GROUP_GONE)),
-    *_ends(_S.FINAL_SIGTERM, _E.TIMEOUT, _F.FAIL_TIMEOUT, guard=spares),
-    Row(_S.FINAL_SIGTERM, _E.TIMEOUT, _S.FINAL_SIGKILL, (_F.FAIL_TIMEOUT, _F.KILL_HARD, _F.ARM_STOP)),
-    *_ends(_S.FINAL_SIGKILL, _E.TIMEOUT, _F.FAIL_TIMEOUT),
-    Row(_S.AUTO_RESTART, (_E.STOP, _E.HURRY), _S.DEAD),
+    Row(_S.FINAL_SIGKILL, _GONE, None, (_F.KILL_HARD,), guard=anything_left),
+    *_ends(_FINAL, _GONE),
+    Row(_FINAL_ASKING, _E.TIMEOUT, _S.FAILED, (_F.FAIL_TIMEOUT, _F.TELL_DOWN), guard=spares),
+    Row(_FINAL_ASKING, _E.TIMEOUT, _S.FINAL_SIGKILL, (_F.FAIL_TIMEOUT, *_KILL[1:])),
+    Row(_S.FINAL_SIGKILL, _E.TIMEOUT, _S.AUTO_RESTART, (_F.FAIL_TIMEOUT, _F.ARM_RESTART, _F.TELL_DOWN), guard=restarts),
+    Row(_S.FINAL_SIGKILL, _E.TIMEOUT, _S.FAILED, (_F.FAIL_TIMEOUT, _F.TELL_DOWN)),
+    # Traffic may have counted on the restart.
+    Row(_S.AUTO_RESTART, (_E.STOP, _E.HURRY), _S.DEAD, (_F.TELL_DOWN,)),
     Row((*_ENDING, *_OVER), _E.STOP),
     # In a hurry.
     *_finishes(_S.EXITED, _E.HURRY),
     Row(_WAITING, _E.HURRY, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP), guard=only_leftovers_to_kill),
     *_ends(_WAITING, _E.HURRY, guard=nobody_to_kill),
     Row(_WAITING, _E.HURRY, _S.STOP_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP)),
-    Row((_S.STOP_POST, _S.FINAL_SIGTERM), _E.HURRY, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP)),
+    Row((_S.STOP_POST, *_FINAL_ASKING), _E.HURRY, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP)),
     Row((_S.STOP_SIGKILL, _S.FINAL_SIGKILL, *_OVER), _E.HURRY),
     # Said too early, too late, or for others; and the last of what a command left behind, while something else is awaited.
     Row((*_IDLE, *_UP, _S.CONDITION, _S.START_PRE, _S.START_POST, _S.EXITED, *_ENDING), _E.EXECUTED),
     Row(
-        (*_IDLE, _S.RUNNING, _S.RELOAD, _S.RELOAD_SIGNAL, _S.CONDITION, _S.START_PRE, _S.START_POST, _S.EXITED, *_ENDING),
+        (*_IDLE, _S.RUNNING, *_RELOAD, _S.RELOAD_SIGNAL, _S.CONDITION, _S.START_PRE, _S.START_POST, _S.EXITED, *_ENDING),
         _E.READY,
     ),
-    Row((*_IDLE, *_STARTING, _S.RELOAD, _S.RELOAD_NOTIFY, _S.EXITED, *_ENDING), _E.RELOADING),
-    Row((*_IDLE, *_STARTING, _S.EXITED, *_ENDING), _E.STOPPING),
+    Row((*_IDLE, *STARTING, *_RELOAD, _S.RELOAD_NOTIFY, _S.EXITED, *_ENDING), _E.RELOADING),
+    Row((*_IDLE, *STARTING, _S.EXITED, *_ENDING), _E.STOPPING),
     Row((*_IDLE, _S.CONDITION, _S.START_PRE, _S.EXITED, *_ENDING), _E.WATCHDOG),
-    Row((*_IDLE, *_STARTING, _S.RELOAD, *_RELOADING, *_ENDING), _E.RELOAD),
-    Row((*_IDLE, *_STARTING, _S.RELOAD, _S.EXITED, _S.STOP, _S.STOP_POST), _E.GROUP_GONE),
+    Row((*_IDLE, *STARTING, *_RELOAD, *_RELOADING, *_ENDING), _E.RELOAD),
+    Row((*_IDLE, *STARTING, *_RELOAD, _S.EXITED, _S.STOP, _S.STOP_POST), _E.GROUP_GONE),
 )
 
 _NO_PROCESS = "there is no such process"

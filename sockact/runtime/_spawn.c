@@ -40,6 +40,7 @@ struct image {
     char *const *envp;
     char *const *stamps; /* inside entries of envp: where the child writes its pid */
     int stamp_count;
+    int group; /* the directory of a control group, or -1 */
     int stdio[3];
     const int *fds; /* become 3, 4, ... */
     int fd_count;
@@ -76,6 +77,18 @@ static int session(const struct image *image)
             return -1;
     umask(image->umask);
     return setsid();
+}
+
+/* Moving waits, for milliseconds, until no process of the whole system forks or ends; `spawn_in_group` saves that. */
+static int join_group(const struct image *image)
+{
+    int fd = openat(image->group, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+    ssize_t written = fd < 0 ? -1 : write(fd, "0", 1);
+    int number = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = number;
+    return written < 0 ? -1 : 0;
 }
 
 /* dup2(2) onto itself would leave close-on-exec set. */
@@ -291,12 +304,15 @@ static void stamp(char *text, long pid)
 }
 
 /* The steps of spawn.py, in the same order; settings are steps, too, so that they are counted and not named here. */
-static _Noreturn void child(const struct image *image, struct failure *failure, int *left)
+static _Noreturn void child(const struct image *image, struct failure *failure, int *left, int joined)
 {
     sigset_t none;
     int step = 0;
 
     if (session(image) < 0)
+        goto failed;
+    step++;
+    if (image->group >= 0 && !joined && join_group(image) < 0)
         goto failed;
     for (int i = 0; i < 3; i++) {
         step++;
@@ -334,12 +350,47 @@ failed:
     _exit(image->statuses[step]);
 }
 
+#if defined(__x86_64__) || defined(__aarch64__)
+struct clone_arguments { /* clone3(2) */
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+
+/* vfork(2) into a control group (Linux 5.7). A function of its own, and no call around the system call: until the child has
+ * become the program it runs on the stack of its parent, which must find its return address untouched. */
+static __attribute__((noinline)) pid_t spawn_in_group(const struct image *image, struct failure *failure, int *left)
+{
+    struct clone_arguments arguments = {
+        .flags = CLONE_VM | CLONE_VFORK | 0x200000000 /* CLONE_INTO_CGROUP */,
+        .exit_signal = SIGCHLD,
+        .cgroup = (uint64_t)image->group,
+    };
+#ifdef __x86_64__
+    long result = 435; /* clone3 */
+    __asm__ volatile("syscall" : "+a"(result) : "D"(&arguments), "S"(sizeof arguments) : "rcx", "r11", "memory");
+#else
+    register long number __asm__("x8") = 435;
+    register long size __asm__("x1") = sizeof arguments;
+    register long result __asm__("x0") = (long)&arguments;
+    __asm__ volatile("svc #0" : "+r"(result) : "r"(number), "r"(size) : "memory");
+#endif
+    if (result == 0)
+        child(image, failure, left, 1);
+    return (pid_t)result;
+}
+#else
+static pid_t spawn_in_group(const struct image *image, struct failure *failure, int *left)
+{
+    (void)image, (void)failure, (void)left;
+    return -1;
+}
+#endif
+
 /* The pid, or -1 with `failure->number` set where no process could be made. A step that failed in the child is noted in
  * `failure`, whose step the caller has set to -1; the child has then ended with the step's exit status. */
 int sockact_spawn(const struct image *image, size_t size, struct failure *failure, int *left)
 {
     sigset_t all, before;
-    pid_t pid;
+    pid_t pid = -1;
 
     if (size != sizeof(*image)) { /* built from another version of this file than native.py */
         failure->number = EINVAL;
@@ -348,9 +399,13 @@ int sockact_spawn(const struct image *image, size_t size, struct failure *failur
     /* Until its dispositions are reset, a signal in the child would run our handlers on our memory. */
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
-    pid = vfork();
+    if (image->group >= 0)
+        pid = spawn_in_group(image, failure, left);
+    /* An old kernel, a container that forbids it, or a reason that the step will name. */
+    if (pid < 0)
+        pid = vfork();
     if (pid == 0)
-        child(image, failure, left);
+        child(image, failure, left, 0);
     if (pid < 0)
         failure->number = errno;
     sigprocmask(SIG_SETMASK, &before, NULL);

@@ -12,6 +12,7 @@ from sockact.record import TYPE_CHECKING, Record
 from sockact.runtime import queues
 
 if TYPE_CHECKING:
+    from sockact.runtime.cgroups import Cgroups
     from sockact.runtime.places import Places
 
 HOW = {
@@ -45,6 +46,13 @@ class FileSystem:
         from sockact.runtime.places import Places
 
         return Places()
+
+    @cached_property
+    def cgroups(self) -> Cgroups:
+        """What holds the processes of a unit together, where it may be used."""
+        from sockact.runtime.cgroups import Cgroups
+
+        return Cgroups()
 
     def make_fifo(self, path: str, mode: int) -> bool:
         """Create a FIFO with exactly this mode; False when something is there already."""

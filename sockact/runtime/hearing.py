@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 HEARD = {"none": (), "main": (MAIN,), "exec": (MAIN, CONTROL), "all": (MAIN, CONTROL, "")}
 """NotifyAccess=, and the processes that may speak; the empty one is any other process of the service."""
 
+NOTED = ("STATUS", INFO), ("ERRNO", WARNING), ("BUSERROR", WARNING), ("VARLINKERROR", WARNING)
+"""What it may say that is for the log, and how loud."""
+
 EVENTS = {"RELOADING": Event.RELOADING, "READY": Event.READY, "STOPPING": Event.STOPPING}
 
 
@@ -34,10 +37,11 @@ class Hearing:
         if not isinstance(unit, Service) or not self._may_speak(unit, role):
             self.log(DEBUG, "sockact", f"a notification from pid {message.pid}, which may not speak for a unit, is ignored")
             return ()
-        if status := message.said.get("STATUS"):
-            self.log(INFO, unit.name, f"status: {status}")
-        if number := message.said.get("ERRNO"):
-            self.log(WARNING, unit.name, f"errno: {number}")
+        for name, level in NOTED:
+            if text := message.said.get(name):
+                self.log(level, unit.name, f"{name.lower()}: {text}")
+        self._take_main(unit, message)
+        self._take_access(unit, message)
         self._take_numbers(unit, message)
         for name, event in EVENTS.items():
             if message.says(name) and (event is not Event.RELOADING or self._is_news(unit, message)):
@@ -47,16 +51,36 @@ class Hearing:
         return self._store(unit, message)
 
     def _may_speak(self, service: Service, role: str) -> bool:
-        settings = service.unit.service
-        access = settings.notify_access if settings.notify_access != "none" or not settings.is_heard else "main"
-        forks = settings.type == "forking" and role == CONTROL
-        return role in HEARD[access] or (forks and access != "none")
+        forks = service.unit.service.type == "forking" and role == CONTROL
+        return role in HEARD[service.heard] or (forks and service.heard != "none")
+
+    def _take_main(self, service: Service, message: Message) -> None:
+        """Which process is the main one: that of a descriptor (MAINPIDFD=1), else the one of a number (MAINPID=), which
+        the id of such a descriptor may confirm (MAINPIDFDID=)."""
+        main, pid, said = self.services.main, message.number("MAINPID") or 0, message.said.get("MAINPIDFDID")
+        if message.says("MAINPIDFD"):
+            pid = main.of_descriptor(message.descriptors[0]) if len(message.descriptors) == 1 else 0
+            if not pid:
+                self.log(WARNING, service.name, "MAINPIDFD=1 is ignored: it takes one descriptor, of a process that is there")
+        elif pid and said is not None and not main.has_id(pid, message.number("MAINPIDFDID")):
+            self.log(WARNING, service.name, f"MAINPID={pid} is ignored: that process has not the id {said}")
+            return
+        if pid > 1 and pid != service.pids.get(MAIN):
+            main.said(service, pid, message.uid)
+
+    def _take_access(self, service: Service, message: Message) -> None:
+        """Whose messages are heard from now on."""
+        access = message.said.get("NOTIFYACCESS")
+        if access in HEARD:
+            service.heard_instead = access
+        elif access is not None:
+            self.log(WARNING, service.name, f"NOTIFYACCESS={access} is ignored: it is not one of {', '.join(HEARD)}")
 
     def _take_numbers(self, service: Service, message: Message) -> None:
-        """MAINPID=, the watchdog, and more time for what is going on."""
-        pid, more, interval = (message.number(name) for name in ("MAINPID", "EXTEND_TIMEOUT_USEC", "WATCHDOG_USEC"))
-        if pid and pid > 1 and pid != service.pids.get(MAIN):
-            self.services.main.said(service, pid, message.uid)
+        """The watchdog, more time for what is going on, and no more of it before the next restart."""
+        more, interval = message.number("EXTEND_TIMEOUT_USEC"), message.number("WATCHDOG_USEC")
+        if message.says("RESTART_RESET") and service.state in (State.RUNNING, State.STOP):
+            service.restarts = 0
         if more:
             self._extend(service, more / 1e6)
         if interval is not None:
@@ -85,7 +109,7 @@ class Hearing:
         name = message.said.get("FDNAME", "stored")
         if message.says("FDSTOREREMOVE"):
             self._remove(service, [stored for stored in service.stored if stored.name == name])
-        if not message.says("FDSTORE"):
+        if not message.says("FDSTORE") or message.says("MAINPIDFD"):
             return ()
         return tuple(fd for fd in message.descriptors if self._keep(service, name, fd, message.said.get("FDPOLL") != "0"))
 

@@ -184,6 +184,12 @@ class Survey:
         held = _capabilities()
         return "" if any(held >> CAPABILITIES[name] & 1 for name in names) else f"{' or '.join(names)} is missing"
 
+    def controller(self, name: str) -> str:
+        try:
+            return self.kernel.cgroups.lacks(name)
+        except OSError as error:
+            return error.strerror or ""
+
     def owner(self, user: str | None, group: str | None) -> str:
         """Whether a file of ours may be given to them: to ourselves and our groups always (chown(2))."""
         wrong = self.capability("CAP_CHOWN")

@@ -6,6 +6,7 @@ from sockact.lifecycle.dependencies import Dependencies
 from sockact.lifecycle.service import Event, State
 from sockact.lifecycle.socket import Event as SocketEvent
 from sockact.record import TYPE_CHECKING
+from sockact.runtime.services import outcome
 from sockact.runtime.units import UP, Service
 from sockact.runtime.work import ERROR, INFO
 
@@ -35,6 +36,14 @@ class Jobs:
         """Who could not be started for the sake of others."""
 
     # Starting
+
+    def begin(self, services: Iterable[Service]) -> None:
+        """Start these, but for those that are there for the end of others."""
+        wanted = {service.name: service for service in services}
+        first = self.between.first(wanted)
+        for name in wanted.keys() - first:
+            self.work.log(INFO, name, "waits to be called, by OnFailure= or OnSuccess= of another unit")
+        self.start(*(wanted[name] for name in first))
 
     def start(self, *services: Service) -> None:
         """Start services, and those that they pull in, each when its time has come."""
@@ -91,15 +100,16 @@ class Jobs:
         return self._comes_up(service) and service.state not in UP
 
     def settled(self, service: Service) -> None:
-        """A service has come up, or has ended: who waited for it goes on, unless he needs it and it has failed."""
+        """A service has come up, or has ended, if only to be restarted: who waited for it goes on, unless he needs it and it
+        has failed."""
         name, between = service.name, self.between
         self._begun.discard(name)
         for other, blockers in list(self._starting.items()):
             if name not in blockers:
                 continue
             blockers.discard(name)
-            lost = service.state is State.FAILED and name in between.needs.get(other, ())
-            if lost or (service.over and name in between.bound.get(other, ())):
+            lost = service.has_failed and name in between.needs.get(other, ())
+            if lost or (service.has_ended and name in between.bound.get(other, ())):
                 self._give_up(other, f"{name}, which it needs, {'has failed' if lost else 'does not run'}")
             elif not blockers:
                 self._begin(other)
@@ -161,7 +171,7 @@ class Jobs:
                 self.stop(self.work.services[name])
 
     def ended(self, unit: Unit, failed: bool, started: bool) -> None:
-        """A unit has ended for good: others end with it, and somebody may be there for that."""
+        """A unit has ended: others end with it, and somebody may be there for that."""
         name = unit.name
         self._begun.discard(name)
         with_it = self.between.ends_with.get(name, set())
@@ -174,12 +184,15 @@ class Jobs:
                 self.work.log(INFO, other.name, f"stopping with {name}")
                 self.stop(other)
         for other in self._services(self.between.upheld_by.get(name, ())):
-            if started and not other.over and isinstance(unit, Service) and not unit.stop_asked:
+            if started and not other.over and isinstance(unit, Service) and unit.over and not unit.stop_asked:
                 self.work.log(INFO, name, f"started again: {other.name} upholds it")
                 self.start(unit)
         called = self.between.on_failure if failed else self.between.on_success if started else {}
         for other in self._services(called.get(name, ())):
             self.work.log(INFO, other.name, f"called by the {'failure' if failed else 'end'} of {name}")
+            if isinstance(unit, Service) and other.over:
+                said = {**outcome(unit), "INVOCATION_ID": unit.invocation, "UNIT": name}
+                other.called_for = {f"MONITOR_{key}": value for key, value in said.items()}
             self.start(other)
 
     def _services(self, names: Iterable[str]) -> list[Service]:

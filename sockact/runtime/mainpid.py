@@ -102,6 +102,31 @@ class MainProcesses:
         else:
             self.log(WARNING, service.name, f"MAINPID={pid} is ignored: that is no process of it, or not now")
 
+    def of_descriptor(self, fd: int) -> int:
+        """The process that a pidfd of ours stands for; 0 if it is none, or the process has ended."""
+        return max(0, self._about(fd, "Pid"))
+
+    def has_id(self, pid: int, number: int | None) -> bool:
+        """Whether the process has this number as inode of its pidfds, which no later process has. If we cannot look, it has."""
+        try:
+            fd = self.kernel.pidfd(pid)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            return True
+        try:
+            return self._about(fd, "ino") == number
+        finally:
+            self.kernel.close(fd)
+
+    def _about(self, fd: int, name: str) -> int:
+        """What the kernel tells about a descriptor (proc(5), fdinfo)."""
+        try:
+            lines = self.kernel.read_file(f"/proc/self/fdinfo/{fd}").decode().splitlines()
+        except OSError:
+            return 0
+        return next((int(value) for key, _, value in (line.partition(":") for line in lines) if key == name), 0)
+
     def is_replaced(self, service: Service) -> bool:
         """Whether the PIDFile= of a service, whose main process has ended, names another one by now."""
         settings = service.unit.service

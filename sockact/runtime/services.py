@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Saying = Literal[
         Effect.FAIL_TIMEOUT,
         Effect.FAIL_WATCHDOG,
+        Effect.FAIL_PROTOCOL,
         Effect.REPORT_UNMET,
         Effect.REPORT_RELOADED,
         Effect.REPORT_RELOAD_FAILED,
@@ -66,7 +67,8 @@ class Services:
             case Effect.ARM_START:
                 arm(service, settings.timeout_start, Event.TIMEOUT)
             case Effect.ARM_RUNTIME:
-                arm(service, max(0.0, service.began + settings.runtime_most - self.kernel.now()), Event.TIMEOUT)
+                end = service.began + settings.runtime_most + settings.runtime_spread * limits.share(service.invocation)
+                arm(service, max(0.0, end - self.kernel.now()), Event.TIMEOUT)
             case Effect.ARM_STOP:
                 arm(service, settings.timeout_stop, Event.TIMEOUT)
             case Effect.ARM_ABORT:
@@ -122,6 +124,9 @@ class Services:
             case Effect.FAIL_WATCHDOG:
                 self.log(ERROR, service.name, f"no WATCHDOG=1 for {service.watchdog_interval:g} s")
                 service.fail(limits.WATCHDOG)
+            case Effect.FAIL_PROTOCOL:
+                self.log(WARNING, service.name, "nobody is left to say READY=1")
+                service.fail(limits.PROTOCOL)
             case Effect.REPORT_UNMET:
                 self.log(ERROR if service.is_asserted else INFO, service.name, f"not started: {service.unmet}")
             case Effect.REPORT_RELOADED:
@@ -163,6 +168,7 @@ class Services:
         later = (
             settings.exec_start_post
             or settings.exec_reload
+            or settings.exec_reload_post
             or settings.exec_stop
             or settings.exec_stop_post
             or service.has_more_commands
@@ -187,6 +193,8 @@ class Services:
         # Whose standard input is a socket, has it for all commands.
         sockets = tuple(self._descriptors(service)) if role is MAIN or settings.standard_input.kind == "socket" else ()
         stored = tuple((stored.fd, stored.name) for stored in reversed(service.stored)) if role is MAIN else ()
+        if role is CONTROL and settings.privileged_commands:
+            command = command.replace(prefixes=f"{command.prefixes}+")
         return child.plan(
             settings,
             command,
@@ -202,16 +210,25 @@ class Services:
         settings, facts = service.unit.service, {"INVOCATION_ID": service.invocation}
         if service.accepted:
             facts |= connection.environment(service.accepted.peer)
-        if settings.is_heard and (role is MAIN or settings.notify_access in ("exec", "all")):
+        if service.debugs or service.unit.unit.debug_invocation:
+            facts["DEBUG_INVOCATION"] = "1"
+        if settings.pid_file:
+            facts["PIDFILE"] = settings.pid_file
+        if service.heard != "none" and (role is MAIN or service.heard != "main"):
             facts["NOTIFY_SOCKET"] = self.work.notifications.address()
+            if self.kernel.pid() != 1:
+                # systemd-notify(1) speaks for the process that has called it, unless it is told that this is us.
+                facts["MANAGERPID"] = str(self.kernel.pid())
         if role is MAIN and settings.fd_store_most:
             facts["FDSTORE"] = str(settings.fd_store_most)
         if role is MAIN and settings.watchdog:
             facts["WATCHDOG_USEC"] = str(round(settings.watchdog * 1e6))
+        if role is MAIN or service.state is State.START_PRE:
+            facts |= service.called_for
         if role is CONTROL and MAIN in service.pids:
             facts["MAINPID"] = str(service.pids[MAIN])
         if role is CONTROL and service.state in (State.STOP, State.STOP_POST):
-            facts |= _outcome(service)
+            facts |= outcome(service)
         return facts
 
     def _descriptors(self, service: Service) -> Iterator[tuple[int, str]]:
@@ -233,8 +250,6 @@ class Services:
             return
         forgiven, daemon = "-" in service.main_command.prefixes, settings.type != "oneshot"
         result = limits.result_of(how, forgiven, settings.success_statuses, daemon)
-        if service.state is State.START and settings.type in ("notify", "notify-reload") and result == SUCCESS:
-            result = limits.PROTOCOL
         self.log(INFO if result == SUCCESS else WARNING, service.name, f"ended: {told(how)}")
         if self.main.is_replaced(service):
             return
@@ -253,7 +268,7 @@ class Services:
         if result != SUCCESS:
             self.log(WARNING, service.name, f"{service.command.source}: {told(how)}")
             skips = service.state is State.CONDITION and 0 < how.code < 255
-            if service.state is not State.RELOAD:
+            if service.state not in (State.RELOAD, State.RELOAD_POST):
                 self._fail(service, limits.CONDITION if skips else result, how)
         elif service.state is State.START:
             self.main.look(service)
@@ -264,7 +279,7 @@ class Services:
 
     def entered(self, service: Service) -> None:
         """What every arrival in a state brings with it."""
-        if service.state is State.FAILED:
+        if service.has_failed:
             killed = service.ended if service.ended and service.ended.status else None
             service.failure = service.cause or killed or Exit(code=1)
         if service.state is State.START_POST:
@@ -282,12 +297,13 @@ class Services:
         if service.unit.service.pid_file:
             self.main.remove_file(service.unit.service.pid_file)
         self.feed_dog(service, 0.0)
+        service.heard_instead = ""
         keeps = service.unit.service.fd_store_preserve
         if keeps == "no" or (keeps == "restart" and service.over):
             self.drop_stored(service)
         if not service.over:
             return
-        service.restarts = 0
+        service.restarts, service.debugs, service.called_for = 0, False, {}
         if service.accepted:
             self._forget(service)
 
@@ -297,8 +313,10 @@ class Services:
             self.work.arm(service, 1.0, Event.TIMEOUT)
             return
         service.restarts += 1
+        service.debugs = settings.restart_mode == "debug"
         most, steps = settings.restart_delay_most, settings.restart_steps
         seconds = limits.delay(service.restarts, settings.restart_delay, most, steps)
+        seconds += settings.restart_spread * limits.share(service.invocation)
         self.log(INFO, service.name, f"restarting in {seconds:g} s")
         self.work.arm(service, seconds, Event.TIMEOUT)
 
@@ -357,7 +375,7 @@ def _for_whom(service: Service) -> str:
     return f", for {connection.who(service.accepted.peer)}" if service.accepted else ""
 
 
-def _outcome(service: Service) -> dict[str, str]:
+def outcome(service: Service) -> dict[str, str]:
     """How the service ended, for ExecStop= and ExecStopPost= (systemd.exec(5), $SERVICE_RESULT)."""
     found = {"SERVICE_RESULT": service.result}
     ended = service.ended

@@ -57,6 +57,8 @@ class Image(Record):
     """What is set before the user changes, and what after it."""
     after: tuple[Setting, ...]
     opened: tuple[int, ...]
+    group: int = -1
+    """The control group in which it is made, if it gets one."""
 
     @property
     def changes_memory(self) -> bool:
@@ -87,6 +89,7 @@ class Preparation(Record):
     unit: str
     note: Note
     opened: list[int]
+    group: int
 
 
 class NotPreparedError(Exception):
@@ -100,12 +103,12 @@ class NotPreparedError(Exception):
 # Preparing
 
 
-def prepare(kernel: Kernel, plan: ChildPlan, unit: str = "", note: Note = lambda text: None) -> Image:
+def prepare(kernel: Kernel, plan: ChildPlan, unit: str = "", note: Note = lambda text: None, group: int = -1) -> Image:
     """Everything up to the fork. NotPreparedError says what was missing; nothing stays open then. `note` is told what is not
     as it was asked for."""
     opened: list[int] = []
     try:
-        return _prepared(Preparation(kernel, plan, unit, note, opened))
+        return _prepared(Preparation(kernel, plan, unit, note, opened, group))
     except BaseException:
         for fd in opened:
             kernel.close(fd)
@@ -139,6 +142,7 @@ def _prepared(preparation: Preparation) -> Image:
         extras.before,
         extras.after,
         tuple(opened),
+        preparation.group,
     )
 
 
@@ -254,6 +258,10 @@ class _Child:
         self.kernel.set_umask(self.image.umask)
         self.kernel.new_session()
 
+    def join_group(self) -> None:
+        if self.image.group >= 0:
+            self.kernel.cgroups.join(self.image.group)
+
     def set_stream(self, target: int) -> None:
         self.kernel.duplicate(self.image.stdio[target], target)
 
@@ -288,6 +296,7 @@ class Step(Record):
 
 FIRST_STEPS = (
     Step("setting up a session of its own", 207, _Child.start_session),
+    Step("joining the control group", 219, _Child.join_group),
     Step("setting standard input", 208, lambda c: c.set_stream(0)),
     Step("setting standard output", 209, lambda c: c.set_stream(1)),
     Step("setting standard error", 222, lambda c: c.set_stream(2)),
@@ -338,13 +347,14 @@ def _native(kernel: Kernel, image: Image, signals: list[int], native: Executor) 
 
 
 def spawn(
-    kernel: Kernel, plan: ChildPlan, execute: Execute, unit: str = "", note: Note = lambda text: None
+    kernel: Kernel, plan: ChildPlan, execute: Execute, unit: str = "", *, note: Note = lambda text: None, group: int = -1
 ) -> tuple[int, Failure | None]:
-    """Start the process: its pid, and the step that failed if one did (the child then ends with its status).
+    """Start the process, in the control group behind that descriptor: its pid, and the step that failed if one did (the child
+    then ends with its status).
 
     NotPreparedError if it was not even tried, OSError if no process could be made.
     """
-    image = prepare(kernel, plan, unit, note)
+    image = prepare(kernel, plan, unit, note, group)
     try:
         pid, step, number = execute(image)
     finally:

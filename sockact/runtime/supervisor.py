@@ -53,7 +53,7 @@ class Supervisor:
         self.queue: deque[tuple[Unit, object, object]] = deque()
         self.work = work = Work(kernel, units, environment, log, lambda *event: self.queue.append(event))
         work.loop = Loop(kernel, self._drain, self._complain)
-        work.processes = Processes(kernel, log, self._ended, self._gone, self._drain)
+        work.processes = Processes(kernel, work.loop, log, ended=self._ended, gone=self._gone, settle=self._drain)
         work.sockets = {name: Socket(unit, units.templates.get(name)) for name, unit in units.sockets.items()}
         work.services = {name: Service(unit) for name, unit in units.services.items()}
         self.sockets = Sockets(work)
@@ -89,6 +89,7 @@ class Supervisor:
         while not self._finished():
             work.loop.turn()
         self._close_all()
+        work.processes.end()
         # From here to the end no signal changes anything; CPython restores their deadly defaults before it exits.
         self.kernel.block_signals()
         return self._status() if opened or self.stops or self.status is not None else 1
@@ -115,7 +116,7 @@ class Supervisor:
     def _begin(self, now: bool) -> None:
         work = self.work
         work.processes.get_ready()
-        self.jobs.start(*(service for name, service in work.services.items() if name in work.units.requested or now))
+        self.jobs.begin(service for name, service in work.services.items() if name in work.units.requested or now)
         self._drain()
         self.log(INFO, "sockact", f"ready: {self._count()}")
 
@@ -223,6 +224,7 @@ class Supervisor:
                 self.work.loop.unwatch(port.fd)
             self.sockets.close(unit)
             unit.state = SocketState.FAILED
+            self.work.processes.forget(unit)
             self.work.release(unit, restarts=False)
         elif isinstance(unit, Service):
             unit.state = ServiceState.FAILED
@@ -241,6 +243,7 @@ class Supervisor:
         for effect in effects:
             self.sockets.do(socket, effect, detail, before)
         if socket.over and socket.state is not before:
+            self.work.processes.forget(socket)
             self.work.release(socket, restarts=False)
             self._over(socket, socket.state is SocketState.FAILED)
 
@@ -261,9 +264,9 @@ class Supervisor:
             self.services.do(service, effect, before)
         if service.state is not before or (starts and service.over):
             self.services.entered(service)
-            if service.over and service.state is not before:
-                self._over(service, service.state is ServiceState.FAILED)
-            if service.over or service.state in UP:
+            if service.has_ended and service.state is not before:
+                self._over(service, service.has_failed)
+            if service.has_ended or service.state in UP:
                 self.jobs.settled(service)
 
     def _socket_facts(self, socket: Socket, event: SocketEvent, accepted: Accepted | None) -> socket_machine.Facts:
@@ -281,16 +284,17 @@ class Supervisor:
         return conditions.unmet(unit, self.work.environment)
 
     def _over(self, unit: Socket | Service, failed: bool) -> None:
-        """A unit has ended for good: others end with it, or everything does."""
-        ended = unit.ended if isinstance(unit, Service) and not unit.unmet else None
+        """A unit has ended: others end with it, or everything does."""
+        ran = isinstance(unit, Service) and unit.has_run
+        ended = unit.ended if isinstance(unit, Service) and ran else None
         status = unit.failure.status if isinstance(unit, Service) and failed else ended.status if ended else int(failed)
-        self.jobs.ended(unit, failed, ended is not None and unit.result != START_LIMIT)
+        self.jobs.ended(unit, failed, ran and unit.result != START_LIMIT)
         if self.ending:
             return
-        action, wanted = _action(unit, failed, ended is not None)
+        action, wanted = _action(unit, failed, ran)
         if action != "none":
             self._exit(unit.name, f"its end is {action} for all", status if wanted is None else wanted, action)
-        elif (ended or failed) and self.orders.exit in (FIRST, unit.name):
+        elif unit.over and (ran or failed) and self.orders.exit in (FIRST, unit.name):
             self._exit(unit.name, f"--exit={self.orders.exit}", status)
 
     def _exit(self, name: str, why: str, status: int, action: str = "exit") -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 UP = (
     *(ServiceState.RUNNING, ServiceState.EXITED),
-    *(ServiceState.RELOAD, ServiceState.RELOAD_SIGNAL, ServiceState.RELOAD_NOTIFY),
+    *(ServiceState.RELOAD, ServiceState.RELOAD_SIGNAL, ServiceState.RELOAD_NOTIFY, ServiceState.RELOAD_POST),
 )
 """States in which a service has started."""
 
@@ -159,7 +159,9 @@ class Service(Unit):
         self.state = ServiceState.DEAD
         self.window = Window()
         self.restarts = 0
-        """How often in a row it was restarted by itself."""
+        """How often in a row it was restarted by itself, or since it has said that this is to be forgotten."""
+        self.debugs = False
+        """Whether it is being restarted to be looked at (RestartMode=debug)."""
         self.began = 0.0
         self.main_index = 0
         """Which of the ExecStart= commands runs."""
@@ -175,6 +177,10 @@ class Service(Unit):
         """When it was told to reload, by CLOCK_MONOTONIC, in microseconds."""
         self.says = ""
         """What it has announced last: reloading, stopping."""
+        self.heard_instead = ""
+        """Whose messages are heard by its own word (NOTIFYACCESS=), until it ends."""
+        self.called_for: dict[str, str] = {}
+        """How the unit ended for whose end it was started, for the environment."""
         self.watchdog: Timer | None = None
         self.watchdog_interval = 0.0
         self.stored: list[Stored] = []
@@ -188,6 +194,29 @@ class Service(Unit):
     @property
     def over(self) -> bool:
         return self.state in (ServiceState.DEAD, ServiceState.FAILED)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended for others, for good or to be restarted. To try again for want of a process is no end."""
+        passes = self.unit.service.restart_mode != "direct" and not self.starved
+        return self.over or (self.state is ServiceState.AUTO_RESTART and passes)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether that end was a failure."""
+        failed = self.result not in (SUCCESS, limits.CONDITION)
+        return self.state is ServiceState.FAILED or (self.has_ended and not self.over and failed)
+
+    @property
+    def has_run(self) -> bool:
+        """Whether it has got as far as to do what it is there for; without ExecStart=, that is to have been started."""
+        begun = self.ended is not None or not self.unit.service.exec_start
+        return begun and not self.unmet and self.result != limits.CONDITION
+
+    @property
+    def heard(self) -> str:
+        """Whose messages are heard, as NotifyAccess= names them."""
+        return self.heard_instead or self.unit.service.heard
 
     @property
     def command_result(self) -> str:
@@ -209,6 +238,7 @@ class Service(Unit):
             ServiceState.START_PRE: settings.exec_start_pre,
             ServiceState.START_POST: settings.exec_start_post,
             ServiceState.RELOAD: settings.exec_reload,
+            ServiceState.RELOAD_POST: settings.exec_reload_post,
             ServiceState.STOP: settings.exec_stop,
             ServiceState.STOP_POST: settings.exec_stop_post,
         }[state]
@@ -224,18 +254,21 @@ class Service(Unit):
     def facts(self, event: ServiceEvent, leftovers: bool, now: float) -> service_machine.Facts:
         """What the guards may know at this event, which is counted if the start limit counts such events."""
         settings = self.unit.service
-        prevent, force = settings.restart_prevent, settings.restart_force
+        # A oneshot service whose success starts it again would never be done.
+        force = () if settings.type == "oneshot" and self.result == SUCCESS else settings.restart_force
         return service_machine.Facts(
             type=settings.type,
             kill_mode=settings.kill_mode,
+            timeout_mode=settings.timeout_start_mode if self.state in service_machine.STARTING else settings.timeout_stop_mode,
             result=self.result,
-            restarts=self.starved or limits.restarts(settings.restart, self.result, self.ended, prevent, force),
+            restarts=self.starved or limits.restarts(settings.restart, self.result, self.ended, settings.restart_prevent, force),
             unmet=bool(self.unmet),
             limited=not self.unmet and not self.starved and self._limited(event, now),
             main=MAIN in self.pids,
             main_known=self.main_known,
             control=CONTROL in self.pids,
             leftovers=leftovers,
+            exits_last=settings.exit_type == "cgroup",
             command_failed=event is ServiceEvent.CONTROL_EXITED and self.command_result != SUCCESS,
             more_commands=self.has_more_commands,
             without_main=not settings.exec_start,

@@ -33,7 +33,7 @@ CODES = {
     "SA009": Code(NOTE, "[Unit] names units that sockact was not given; they are left out"),
     "SA010": Code(WARNING, "the value cannot be read and is ignored; the value before it stays"),
     "SA011": Code(ERROR, "the value cannot be read, and the unit makes no sense without it"),
-    "SA012": Code(ERROR, "a Restart= that systemd refuses with this Type="),
+    "SA012": Code(ERROR, "a Restart= or ExitType= that systemd refuses with this Type="),
     "SA020": Code(ERROR, "the socket unit has nothing to listen on"),
     "SA021": Code(ERROR, "the protocol does not exist for this type or family of socket"),
     "SA022": Code(ERROR, "Accept=yes with a socket that accepts no connections"),
@@ -73,6 +73,7 @@ CODES = {
     "SA058": Code(ERROR, "the kernel does not have the protocol", HOST),
     "SA059": Code(ERROR, "the network namespace or special file does not exist", HOST),
     "SA060": Code(WARNING, "systemd would refuse the value; told with --portable only", PORTABLE),
+    "SA061": Code(NOTE, "a limit of the control group cannot be applied", HOST),
 }
 
 

@@ -196,6 +196,76 @@ COREDUMP_FILTER = Kind(
 )
 
 
+# Control groups
+
+
+class Amount(Record):
+    """So much of something, or a share of what the machine has, in ten-thousandths."""
+
+    number: int = 0
+    share: int = 0
+
+    def __str__(self) -> str:
+        if self.share:
+            return percentage(self.share)
+        return "infinity" if self.number == UNLIMITED else str(self.number)
+
+
+def percentage(share: int) -> str:
+    """Ten-thousandths as a percentage."""
+    whole, part = divmod(share, 100)
+    return f"{whole}.{part:02}%" if part else f"{whole}%"
+
+
+def _percentage(text: str) -> int | Invalid:
+    """In ten-thousandths."""
+    whole, _, part = text.removesuffix("%").partition(".")
+    if not (whole.isascii() and whole.isdigit() and len(whole) < 8 and len(part) < 3 and (part or "0").isdigit()):
+        return Invalid(f"not a percentage: '{text}'", hint="write for example 50%")
+    return int(whole) * 100 + int(part.ljust(2, "0"))
+
+
+def _amount(name: str, grammar: str, least: int, read: Callable[[str], int | Invalid]) -> Kind:
+    def amount(text: str, context: Context) -> object:
+        if text.endswith("%"):
+            share = _percentage(text)
+            if isinstance(share, Invalid):
+                return share
+            return Amount(share=share) if 0 < share <= 10000 else Invalid(f"{text} is not between 0.01% and 100%")
+        number = UNLIMITED if text == "infinity" else read(text) if text else RESET
+        if isinstance(number, Invalid) or number is RESET:
+            return number
+        assert isinstance(number, int)
+        return Amount(number) if number >= least else Invalid(f"'{text}' leaves nothing")
+
+    return Kind(name, f"{grammar}, infinity, or a percentage of what the machine has", amount, str)
+
+
+MEMORY = _amount("memory", "bytes, or with K, M, G, T", 0, _size)
+SOME_MEMORY = _amount("some memory", "bytes, or with K, M, G, T", 1, _size)
+TASKS = _amount("tasks", "a number", 1, _count)
+
+
+def _cpu_time(text: str, context: Context) -> object:
+    if not text:
+        return RESET
+    share = _percentage(text) if text.endswith("%") else Invalid(f"not a percentage: '{text}'", hint="write for example 50%")
+    return share or Invalid(f"'{text}' leaves nothing")
+
+
+CPU_TIME = Kind("processor time", "a percentage, above 100% for several processors", _cpu_time, percentage)
+
+WEIGHT = within("weight", 1, 10000)
+IDLE_WEIGHT = 0
+
+
+def _cpu_weight(text: str, context: Context) -> object:
+    return IDLE_WEIGHT if text == "idle" else WEIGHT.read(text, context)
+
+
+CPU_WEIGHT = Kind("processor weight", f"{WEIGHT.grammar}, or idle", _cpu_weight, lambda weight: weight or "idle")
+
+
 # Privileges
 
 SECURE_BITS = {

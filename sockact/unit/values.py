@@ -146,6 +146,11 @@ def _timeout(text: str, context: Context) -> object:
     return inf if value == 0 else value
 
 
+def _finite(text: str, context: Context) -> object:
+    value = seconds(text)
+    return Invalid("there is no random moment in an infinite time", hint="write a time such as 30s") if value == inf else value
+
+
 def _interval(text: str, context: Context) -> object:
     value = seconds(text)
     return RESET if value == inf else value
@@ -158,6 +163,7 @@ def _burst(text: str, context: Context) -> object:
 
 _SPAN = "time span such as 90, 1min 30s or 500ms"
 SECONDS = Kind("time", f"{_SPAN}, or infinity", lambda text, context: seconds(text), _show_seconds)
+FINITE = Kind("finite time", _SPAN, _finite, _show_seconds)
 TIMEOUT = Kind("timeout", f"{_SPAN}; 0 and infinity mean no limit", _timeout, _show_seconds)
 INTERVAL = Kind("interval", f"{_SPAN}; 0 switches the limit off, infinity means the default", _interval, _show_seconds)
 BURST = Kind("burst", "0 to 4294967294; 0 switches the limit off", _burst)

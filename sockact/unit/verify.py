@@ -25,13 +25,16 @@ SOCKET_RULES = (
     *(idle.concerns_something, idle.options_apply_somewhere, idle.fits_accept, idle.has_what_it_needs),
     *(idle.falls_back_from_something, idle.is_not_applied, idle.limits_can_be_reached, idle.pauses_at_something),
 )
-SERVICE_RULES = (within.runs_something, within.comes_to_an_end, idle.start_limit_is_on)
+SERVICE_RULES = (
+    *(within.runs_something, within.comes_to_an_end, within.ends_by_one_measure, idle.start_limit_is_on),
+    idle.what_is_random_is_added_to_something,
+)
 SET_RULES = (
     *(between.inetd_services_have_one_socket, between.sockets_start_who_asks_for_them, between.names_tell_descriptors_apart),
     *(between.trigger_limits_can_be_reached, between.links_are_in_nobodys_way),
     *(between.named_units_are_here, between.nobody_waits_for_himself),
 )
-HOST_RULES = (machine.names_what_exists, machine.accounts_may_be_taken)
+HOST_RULES = (machine.names_what_exists, machine.accounts_may_be_taken, machine.groups_may_be_limited)
 HOST_SOCKET_RULES = (
     *(machine.scopes_exist, machine.addresses_are_here, machine.ports_may_be_bound, machine.kernel_has_the_protocol),
     *(machine.what_is_opened_exists, machine.options_may_be_set, machine.nodes_may_be_given_away),

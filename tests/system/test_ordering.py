@@ -329,15 +329,48 @@ def test_a_wish_that_fails_is_no_hindrance(tmp_path: Path) -> None:
     assert follow(log, "a.service: warning: ended", "b.service: started")
 
 
-def test_one_that_is_restarted_until_it_works_is_waited_for(tmp_path: Path) -> None:
-    script = f"test -e {tmp_path}/second && exec {NOTIFY} READY=1 wait; touch {tmp_path}/second; exit 1"
-    files = {
-        "b.service": service(STAYS, "Requires=a.service\nAfter=a.service"),
-        "a.service": service(f"Type=notify\nNotifyAccess=all\nRestart=on-failure\nRestartSec=20ms\nExecStart={sh(script)}"),
-    }
+def second_time_lucky(folder: Path, mode: str) -> str:
+    script = f"test -e {folder}/second && exec {NOTIFY} READY=1 wait; touch {folder}/second; exit 1"
+    again = f"Restart=on-failure\nRestartSec=20ms\nRestartMode={mode}"
+    return service(f"Type=notify\nNotifyAccess=all\n{again}\nExecStart={sh(script)}")
+
+
+def test_one_that_is_restarted_until_it_works_is_waited_for_if_nobody_is_told(tmp_path: Path) -> None:
+    needs = "Requires=a.service\nAfter=a.service"
+    files = {"b.service": service(STAYS, needs), "a.service": second_time_lucky(tmp_path, "direct")}
     with started(*write_units(tmp_path, files)) as supervisor:
         supervisor.wait_log("b.service: started")
         assert follow(supervisor.log, "a.service: restarting", "a.service: ready", "b.service: started")
+
+
+@pytest.mark.parametrize("mode", ["normal", "debug"])
+def test_one_that_has_failed_has_failed_though_it_is_restarted(mode: str, tmp_path: Path) -> None:
+    files = {
+        "b.service": service(STAYS, "Requires=a.service\nAfter=a.service"),
+        "c.service": service(STAYS, "Wants=a.service\nAfter=a.service"),
+        "a.service": second_time_lucky(tmp_path, mode),
+    }
+    with started(*write_units(tmp_path, files)) as supervisor:
+        supervisor.wait_log("a.service: ready")
+        supervisor.wait_log("c.service: started")
+        assert follow(supervisor.log, "b.service: error: not started: a.service", "a.service: ready")
+        assert not runs(supervisor, "b")
+
+
+@pytest.mark.parametrize(("mode", "stays"), [("normal", False), ("direct", True), ("debug", False)])
+def test_who_is_bound_to_one_that_is_restarted_stops_unless_nobody_is_told(mode: str, stays: bool, tmp_path: Path) -> None:
+    files = {
+        "a.service": service(f"{STAYS}\nRestart=always\nRestartSec=10ms\nRestartMode={mode}"),
+        "b.service": service(STAYS, "BindsTo=a.service\nAfter=a.service"),
+    }
+    with started(*write_units(tmp_path, files)) as supervisor:
+        line = supervisor.wait_log("a.service: started, pid")[0]
+        pid_of(supervisor, "b")
+        os.kill(int(line.rpartition(" ")[2]), signal.SIGKILL)
+        supervisor.wait_log("a.service: started, pid", 2)
+        if not stays:
+            supervisor.wait_log("b.service: ended")
+        assert any("b.service: stopping with a.service" in line for line in supervisor.log) is not stays
 
 
 @pytest.mark.parametrize("given", [("a", "b"), ("b", "a")])
@@ -651,18 +684,62 @@ def test_nobody_is_called_who_would_outlive_the_stop(tmp_path: Path) -> None:
         assert not runs(supervisor, "help")
 
 
-def test_one_that_is_restarted_has_not_failed_yet(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "calls"), [("normal", 4), ("direct", 1), ("debug", 4)])
+def test_help_is_called_at_each_failure_or_when_nothing_else_helps(mode: str, calls: int, tmp_path: Path) -> None:
+    """Three ends, and the start limit: that one may not start again is a failure of its own."""
     limits = "StartLimitBurst=3\nStartLimitIntervalSec=1h\nOnFailure=help.service"
     files = {
-        "a.service": service("Restart=on-failure\nRestartSec=10ms\nExecStart=/bin/false", limits),
+        "a.service": service(f"Restart=on-failure\nRestartSec=10ms\nRestartMode={mode}\nExecStart=/bin/false", limits),
         "help.socket": socket(tmp_path, "help"),
         "help.service": service(STAYS),
     }
     units = write_units(tmp_path, files)
     with started(*units[:2]) as supervisor:
-        supervisor.wait_log("help.service: called")
+        supervisor.wait_log("StartLimitBurst= allows")
+        supervisor.wait_log("help.service: called", calls)
         assert sum("a.service: started" in line for line in supervisor.log) == 3
-        assert sum("help.service: called" in line for line in supervisor.log) == 1
+        assert sum("help.service: called" in line for line in supervisor.log) == calls
+
+
+@pytest.mark.parametrize("arguments", [(), ("--now",)])
+def test_who_is_there_for_a_failure_waits_for_it_though_it_is_named(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    files = {"help.service": service(TRUE), "a.service": service(gated(tmp_path, "gate", 3), "OnFailure=help.service")}
+    with supervised(*write_units(tmp_path, files), arguments=arguments) as supervisor:
+        supervisor.wait_log("ready: ")
+        assert follow(supervisor.log, "help.service: waits to be called", "a.service: started")
+        open_gate(tmp_path / "gate")
+        assert supervisor.wait() == 3
+        assert follow(supervisor.log, "a.service: warning: ended", "help.service: called by the failure", "help.service: started")
+
+
+def test_who_is_never_called_is_never_started(tmp_path: Path) -> None:
+    files = {"a.service": service(TRUE, "OnFailure=help.service"), "help.service": service(TRUE)}
+    status, log = outcome(tmp_path, files)
+    assert status == 0
+    assert not any("help.service: started" in line for line in log)
+
+
+def test_who_is_called_and_also_wanted_is_started(tmp_path: Path) -> None:
+    files = {"a.service": service(TRUE, "OnFailure=help.service\nWants=help.service"), "help.service": service(TRUE)}
+    assert any("help.service: started" in line for line in outcome(tmp_path, files)[1])
+
+
+def test_who_is_called_learns_why(tmp_path: Path) -> None:
+    words = "$MONITOR_UNIT $MONITOR_SERVICE_RESULT $MONITOR_EXIT_CODE $MONITOR_EXIT_STATUS"
+    files = {
+        "a.service": service(f"ExecStart={sh('echo id $INVOCATION_ID; exit 3')}", "OnFailure=help.service"),
+        "help.service": service(
+            f"ExecStartPre={sh(f'echo pre {words}')}\nExecStart={sh(f'echo main {words} $MONITOR_INVOCATION_ID')}\n"
+            f"ExecStopPost={sh(f'echo post {words}')}"
+        ),
+    }
+    _, log = outcome(tmp_path, files)
+    named = next(line for line in log if line.startswith("id ")).split()[1]
+    assert [line for line in log if line.startswith(("pre", "main", "post"))] == [
+        "pre a.service exit-code exited 3",
+        f"main a.service exit-code exited 3 {named}",
+        "post",
+    ]
 
 
 def test_who_is_called_brings_whom_he_needs(tmp_path: Path) -> None:

@@ -262,12 +262,32 @@ def test_the_start_limit_may_end_all(action: str, given: str, wanted: int, tmp_p
     assert f"its end is {action} for all" in said
 
 
-def test_one_that_is_restarted_takes_no_action_yet(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "status"), [("direct", 4), ("normal", 5), ("debug", 5)])
+def test_one_that_is_restarted_takes_no_action_yet_if_nobody_is_told(mode: str, status: int, tmp_path: Path) -> None:
     script = f"test -e {tmp_path}/second && exit 0; touch {tmp_path}/second; exit 5"
-    text = ending(
-        script, "Restart=on-failure\nRestartSec=0", unit="FailureAction=exit-force\nSuccessAction=exit\nSuccessActionExitStatus=4"
-    )
-    assert outcome(tmp_path, {"a.service": text, "b.service": WAITS})[0] == 4
+    again = f"Restart=on-failure\nRestartSec=0\nRestartMode={mode}"
+    text = ending(script, again, unit="FailureAction=exit-force\nSuccessAction=exit\nSuccessActionExitStatus=4")
+    assert outcome(tmp_path, {"a.service": text, "b.service": WAITS})[0] == status
+
+
+def test_the_first_end_that_counts_is_not_one_before_a_restart(tmp_path: Path) -> None:
+    script = f"test -e {tmp_path}/second && exit 6; touch {tmp_path}/second; exit 5"
+    files = {"a.service": ending(script, "Restart=on-failure\nRestartPreventExitStatus=6\nRestartSec=0"), "b.service": WAITS}
+    assert outcome(tmp_path, files, "--exit=first")[0] == 6
+
+
+@pytest.mark.parametrize("lines", ["", "ExecStop=/bin/true", "ExecStartPre=/bin/true"])
+def test_a_service_may_have_nothing_to_do_but_to_end_all(lines: str, tmp_path: Path) -> None:
+    unit = f"[Unit]\nAfter=b.service\nSuccessAction=exit\nSuccessActionExitStatus=9\n[Service]\n{lines}\n"
+    status, said = outcome(tmp_path, {"a.service": unit, "b.service": WAITS})
+    assert status == 9
+    assert "b.service: started" in said
+
+
+@pytest.mark.parametrize("lines", ["ConditionPathExists=/no/such\n[Service]\n", "\n[Service]\nExecCondition=/bin/false\n"])
+def test_a_service_that_is_skipped_ends_nothing(lines: str, tmp_path: Path) -> None:
+    unit = f"[Unit]\nSuccessAction=exit\nSuccessActionExitStatus=9\n{lines}"
+    assert outcome(tmp_path, {"a.service": unit})[0] == 0
 
 
 def test_a_failure_without_a_status_is_still_one(tmp_path: Path) -> None:

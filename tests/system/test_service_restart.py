@@ -69,6 +69,19 @@ def test_a_oneshot_service_can_be_restarted_after_a_failure(policy: str, tmp_pat
             assert supervisor.wait() == 3
 
 
+@pytest.mark.parametrize(("force", "script", "again"), [(0, "exit 0", False), (3, "exit 3", True)])
+def test_a_oneshot_service_that_has_done_its_work_is_not_forced_to_do_it_again(
+    force: int, script: str, again: bool, tmp_path: Path
+) -> None:
+    lines = ("Type=oneshot", f"ExecStart={sh(script)}", f"RestartForceExitStatus={force}", "RestartSec=1h")
+    (unit,) = write_units(tmp_path, {"one.service": text(*lines)})
+    with supervised(unit) as supervisor:
+        if again:
+            supervisor.wait_log("restarting in 3600 s")
+        else:
+            assert supervisor.wait() == 0
+
+
 def test_a_oneshot_service_begins_with_its_first_command_again(tmp_path: Path) -> None:
     fails_once = sh(f"test -e {tmp_path}/done || {{ touch {tmp_path}/done; exit 1; }}")
     lines = ("Type=oneshot", "ExecStart=/bin/echo one", f"ExecStart={fails_once}", "ExecStart=/bin/echo three")

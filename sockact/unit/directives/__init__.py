@@ -80,6 +80,8 @@ class Row(Record):
     """What it has an effect on; options tell that by themselves."""
     accept: bool | None = None
     """The Accept= it needs to have an effect."""
+    controller: str = ""
+    """The controller of control groups that it takes (cgroups(7))."""
     since: str = ""
     """The version of systemd that has it since; nothing for sockact's own."""
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from sockact.record import TYPE_CHECKING
 from sockact.unit.commands import DIRECTORY, ENVIRONMENT, ENVIRONMENT_FILE, PATH, TERMINALS, Stream, stream
-from sockact.unit.directives import Section, directive, ordered
+from sockact.unit.directives import directive, ordered
+from sockact.unit.directives.cgroup import CgroupSection
 from sockact.unit.places import (
     ACCOUNTS,
     BASE64_DATA,
@@ -64,7 +65,7 @@ def _error(section: ExecutionSection) -> Stream:
     return Stream("journal" if section.standard_input.kind == "socket" else "inherit")
 
 
-class ExecutionSection(Section):
+class ExecutionSection(CgroupSection):
     """The fields that [Service] and [Socket] share."""
 
     environment: tuple[tuple[str, str], ...] = directive(
@@ -615,8 +616,7 @@ class ExecutionSection(Section):
     kill_mode: str = directive(
         "KillMode",
         words_as_choice("control-group", "mixed", "process", "none"),
-        "Whom to signal: all processes of the service, all but only the main one first (mixed), just the main one, or nobody. "
-        "sockact's stand-in for the control group is the process group.",
+        "Whom to signal: all processes of the service, all but only the main one first (mixed), just the main one, or nobody.",
         "control-group",
         examples=("mixed", "process"),
         rejects=("group",),

@@ -6,7 +6,9 @@ from __future__ import annotations
 from sockact.unit.directives import not_applied
 
 SANDBOX = "sockact builds no sandbox; nothing is confined by it"
-CGROUP = "sockact manages no control groups"
+CGROUP = "sockact does not set this part of control groups"
+ACCOUNTS = "sockact shows no accounts of control groups"
+BOOT = "sockact boots nothing, hence knows no time of that; the key without Startup is applied"
 LATER = "sockact does not set this part of the execution environment"
 LABELS = "sockact sets no security labels; the security module decides without it"
 PAM = "sockact opens no PAM session; what its modules would set stays unset"
@@ -28,15 +30,17 @@ PrivateTmp PrivateDevices ProtectKernelTunables ProtectKernelModules ProtectKern
 UserNamespacePath NetworkNamespacePath IPCNamespacePath PrivateNetwork PrivateUsers PrivateMounts PrivateIPC PrivatePIDs
 ProtectSystem ProtectHome MountFlags MountAPIVFS BindLogSockets ProtectHostname""",
         CGROUP: """
-Slice AllowedCPUs StartupAllowedCPUs AllowedMemoryNodes StartupAllowedMemoryNodes CPUSetPartition CPUWeight StartupCPUWeight
-CPUQuota CPUQuotaPeriodSec MemoryAccounting MemoryMin MemoryLow StartupMemoryLow MemoryHigh StartupMemoryHigh MemoryMax
-StartupMemoryMax MemorySwapMax StartupMemorySwapMax MemoryZSwapMax StartupMemoryZSwapMax MemoryZSwapWriteback DeviceAllow
-DevicePolicy IOAccounting IOWeight StartupIOWeight IODeviceWeight IOReadBandwidthMax IOWriteBandwidthMax IOReadIOPSMax
-IOWriteIOPSMax IODeviceLatencyTargetSec TasksAccounting TasksMax Delegate DelegateSubgroup DisableControllers IPAccounting
-IPAddressAllow IPAddressDeny IPIngressFilterPath IPEgressFilterPath ManagedOOMSwap ManagedOOMMemoryPressure
-ManagedOOMMemoryPressureLimit ManagedOOMMemoryPressureDurationSec ManagedOOMPreference OOMRules BPFProgram SocketBindAllow
-SocketBindDeny RestrictNetworkInterfaces MemoryPressureThresholdSec MemoryPressureWatch CPUPressureThresholdSec
-CPUPressureWatch IOPressureThresholdSec IOPressureWatch NFTSet CoredumpReceive BindNetworkInterface""",
+CPUSetPartition MemoryZSwapWriteback DeviceAllow DevicePolicy IODeviceWeight IOReadBandwidthMax IOWriteBandwidthMax IOReadIOPSMax
+IOWriteIOPSMax IODeviceLatencyTargetSec Delegate DelegateSubgroup DisableControllers IPAddressAllow IPAddressDeny
+IPIngressFilterPath IPEgressFilterPath ManagedOOMSwap ManagedOOMMemoryPressure ManagedOOMMemoryPressureLimit
+ManagedOOMMemoryPressureDurationSec ManagedOOMPreference OOMRules BPFProgram SocketBindAllow SocketBindDeny
+RestrictNetworkInterfaces MemoryPressureThresholdSec MemoryPressureWatch CPUPressureThresholdSec CPUPressureWatch
+IOPressureThresholdSec IOPressureWatch NFTSet CoredumpReceive BindNetworkInterface""",
+        ACCOUNTS: "MemoryAccounting IOAccounting TasksAccounting IPAccounting",
+        BOOT: """
+StartupAllowedCPUs StartupAllowedMemoryNodes StartupCPUWeight StartupMemoryLow StartupMemoryHigh StartupMemoryMax
+StartupMemorySwapMax StartupMemoryZSwapMax StartupIOWeight""",
+        "the control groups of all units are in one": "Slice",
         LATER: """
 StateDirectoryAccounting StateDirectoryQuota CacheDirectoryAccounting CacheDirectoryQuota LogsDirectoryAccounting
 LogsDirectoryQuota NUMAPolicy NUMAMask MemoryKSM MemoryTHP TimeoutCleanSec UtmpIdentifier UtmpMode""",

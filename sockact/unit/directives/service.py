@@ -13,6 +13,7 @@ from sockact.unit.places import OPEN_FILE
 from sockact.unit.statuses import STATUSES
 from sockact.unit.values import (
     BOOLEAN,
+    FINITE,
     RUN_PATH,
     SECONDS,
     SIGNAL,
@@ -35,6 +36,12 @@ TYPES = ("simple", "exec", "forking", "oneshot", "notify", "notify-reload", "idl
 """idle is simple: there are no other jobs to wait for."""
 
 
+def _type(section: ServiceSection) -> str:
+    """What systemd takes a service for that does not say: one with credentials has not started before it has them."""
+    has_credentials = section.load_credential or section.import_credential or section.set_credential
+    return "exec" if has_credentials else "simple" if section.exec_start else "oneshot"
+
+
 def _main_too(section: ServiceSection) -> str:
     return "main" if section.type in ("notify", "notify-reload") or section.watchdog or section.fd_store_most else "none"
 
@@ -47,6 +54,15 @@ def _timeout(key: str, meaning: str, default: object) -> Any:
     return directive(key, TIMEOUT, meaning, default, examples=("5", "infinity" if default != inf else "1min"), rejects=("x",))
 
 
+def _timeout_mode(key: str, what: str) -> Any:
+    meaning = (
+        f"What is done when {what} takes too long: KillSignal= is sent, and what follows it (terminate), WatchdogSignal= "
+        "with TimeoutAbortSec= to die of it (abort), or FinalKillSignal= at once (kill)."
+    )
+    values = words_as_choice("terminate", "abort", "kill")
+    return directive(key, values, meaning, "terminate", examples=("abort", "kill"), rejects=("stop",))
+
+
 _BOTH = "TimeoutStartSec= and TimeoutStopSec= at once."
 
 
@@ -56,8 +72,8 @@ class ServiceSection(ExecutionSection, title="Service"):
         words_as_choice(*TYPES, refused={"dbus": "sockact does not watch a message bus"}),
         "When the service counts as started: at once (simple, idle), when its program runs (exec), when it says READY=1 "
         "(notify, notify-reload), when its first process has ended and left another one behind (forking), or when it has "
-        "ended (oneshot).",
-        "simple",
+        "ended (oneshot). If not set: exec with credentials, oneshot without ExecStart=, else simple.",
+        _type,
         examples=("exec", "notify", "oneshot", "forking", "notify-reload"),
         rejects=("fork", "dbus"),
         essential=True,
@@ -80,6 +96,7 @@ class ServiceSection(ExecutionSection, title="Service"):
     exec_reload: tuple[Command, ...] = _commands(
         "ExecReload", "Commands to run at SIGHUP, to have the service read its configuration anew.", "/bin/kill -HUP $MAINPID"
     )
+    exec_reload_post: tuple[Command, ...] = _commands("ExecReloadPost", "Commands to run when the service has reloaded.")
     exec_stop: tuple[Command, ...] = _commands(
         "ExecStop",
         "Commands to run before signals are sent to a service that has started; also when it ended by itself without a failure.",
@@ -95,6 +112,16 @@ class ServiceSection(ExecutionSection, title="Service"):
         examples=("on-failure", "on-watchdog"),
         rejects=("never",),
     )
+    restart_mode: str = directive(
+        "RestartMode",
+        words_as_choice("normal", "direct", "debug"),
+        "Whether a service that is started again by itself has ended for others: OnFailure=, OnSuccess=, FailureAction= and "
+        "SuccessAction= apply, units with BindsTo= stop, and who waits for its start waits no longer (normal); nobody is told "
+        "of it (direct); as normal, and its processes have DEBUG_INVOCATION=1 from then on (debug).",
+        "normal",
+        examples=("direct", "debug"),
+        rejects=("indirect",),
+    )
     restart_delay: float = directive(
         "RestartSec", SECONDS, "Time between the end and the restart.", 0.1, examples=("1s",), rejects=("x",)
     )
@@ -108,6 +135,14 @@ class ServiceSection(ExecutionSection, title="Service"):
     )
     restart_delay_most: float = directive(
         "RestartMaxDelaySec", SECONDS, "The longest time between end and restart.", inf, examples=("1min",), rejects=("x",)
+    )
+    restart_spread: float = directive(
+        "RestartRandomizedDelaySec",
+        FINITE,
+        "A random time of at most so much is added to the time before a restart.",
+        0.0,
+        examples=("5s",),
+        rejects=("x", "infinity"),
     )
     success_statuses: tuple[ExitStatus, ...] = directive(
         "SuccessExitStatus",
@@ -140,12 +175,22 @@ class ServiceSection(ExecutionSection, title="Service"):
         _timeout("TimeoutStopSec", "How long each step of stopping may take before the next one.", 90.0),
         directive("TimeoutSec", TIMEOUT, _BOTH, examples=("5",), rejects=("x",)),
     )
+    timeout_start_mode: str = _timeout_mode("TimeoutStartFailureMode", "starting")
+    timeout_stop_mode: str = _timeout_mode("TimeoutStopFailureMode", "a step of stopping")
     timeout_abort: float = _timeout(
         "TimeoutAbortSec",
         "How long a service may take to end after WatchdogSignal=; TimeoutStopSec= if not set.",
         lambda section: section.timeout_stop,
     )
     runtime_most: float = _timeout("RuntimeMaxSec", "How long the service may run before it is stopped as a failure.", inf)
+    runtime_spread: float = directive(
+        "RuntimeRandomizedExtraSec",
+        FINITE,
+        "A random time of at most so much is added to RuntimeMaxSec=.",
+        0.0,
+        examples=("1min",),
+        rejects=("x", "infinity"),
+    )
     watchdog: float = directive(
         "WatchdogSec",
         SECONDS,
@@ -153,6 +198,14 @@ class ServiceSection(ExecutionSection, title="Service"):
         0.0,
         examples=("30s",),
         rejects=("x",),
+    )
+    exit_type: str = directive(
+        "ExitType",
+        words_as_choice("main", "cgroup"),
+        "When the service has ended: with its main process (main), or with the last of its processes (cgroup).",
+        "main",
+        examples=("cgroup",),
+        rejects=("control-group",),
     )
     remains: bool = directive(
         "RemainAfterExit",
@@ -235,6 +288,14 @@ class ServiceSection(ExecutionSection, title="Service"):
     non_blocking: bool = directive(
         "NonBlocking", BOOLEAN, "Whether the sockets are handed over with O_NONBLOCK.", False, examples=("yes",), rejects=("x",)
     )
+    privileged_commands: bool = directive(
+        "PermissionsStartOnly",
+        BOOLEAN,
+        "Whether all commands but ExecStart= are run as if they were prefixed with +.",
+        False,
+        examples=("yes",),
+        rejects=("x",),
+    )
     sockets: tuple[str, ...] = directive(
         "Sockets",
         SOCKET_UNITS,
@@ -255,22 +316,22 @@ class ServiceSection(ExecutionSection, title="Service"):
     )
 
     @property
-    def is_heard(self) -> bool:
-        """Whether messages are listened to; a service that has to say READY=1 could never become ready otherwise."""
-        return (
-            self.type in ("notify", "notify-reload") or self.notify_access != "none" or bool(self.watchdog or self.fd_store_most)
-        )
+    def heard(self) -> str:
+        """Whose messages are heard; of a service that has to say READY=1, and could never become ready otherwise, the main
+        process's at least."""
+        return self.notify_access if self.notify_access != "none" else _main_too(self)
 
-    moved = dict.fromkeys(("StartLimitInterval", "StartLimitBurst", "StartLimitAction", "FailureAction"), "Unit")
+    moved = dict.fromkeys(
+        ("StartLimitInterval", "StartLimitBurst", "StartLimitAction", "FailureAction", "RebootArgument"), "Unit"
+    )
 
     known = {
         **known.EXECUTION,
         **not_applied(
             {
-                "sockact does not do this": """
-ExecReloadPost RefreshOnReload PermissionsStartOnly RootDirectoryStartOnly RestartRandomizedDelaySec TimeoutStartFailureMode
-TimeoutStopFailureMode RuntimeRandomizedExtraSec RebootArgument ExitType RestartMode OOMPolicy
-LUOSession USBFunctionDescriptors USBFunctionStrings""",
+                "sockact does not do this": "OOMPolicy LUOSession USBFunctionDescriptors USBFunctionStrings",
+                "all commands run below RootDirectory=": "RootDirectoryStartOnly",
+                "credentials are loaded when the service starts, and stay as they are until then": "RefreshOnReload",
                 "it is for systemctl restart; what sockact restarts has ended before": "RestartKillSignal",
                 "sockact does not watch a message bus": "BusName",
                 known.OBSOLETE: "SysVStartPriority BusPolicy",

@@ -9,7 +9,7 @@ from sockact.record import TYPE_CHECKING
 from sockact.unit.diagnostics import Invalid
 from sockact.unit.directives import Field, Row, Section, directive, not_applied
 from sockact.unit.specifiers import split_name
-from sockact.unit.values import RESET, SECONDS, TEXT, UNSIGNED, Kind, is_unit_name, words_as_choice
+from sockact.unit.values import BOOLEAN, RESET, SECONDS, TEXT, UNSIGNED, Kind, is_unit_name, words_as_choice
 
 if TYPE_CHECKING:
     from typing import Any
@@ -232,6 +232,15 @@ class UnitSection(Section, title="Unit"):
     success_action: str = _action("SuccessAction", "when the unit has ended without a failure")
     success_action_status: int | None = _status("SuccessActionExitStatus", "SuccessAction")
 
+    debug_invocation: bool = directive(
+        "DebugInvocation",
+        BOOLEAN,
+        "Whether the processes of a service have DEBUG_INVOCATION=1, by which programs log more.",
+        False,
+        examples=("yes",),
+        rejects=("x",),
+    )
+
     after: tuple[str, ...] = _units(
         "After", "Units that are started before this one, and stopped after it.", "network.target db.service"
     )
@@ -248,11 +257,17 @@ class UnitSection(Section, title="Unit"):
     binds_to: tuple[str, ...] = _units(
         "BindsTo", "As Requires=; the unit also stops when they end by themselves.", aliases=("BindTo",)
     )
-    part_of: tuple[str, ...] = _units("PartOf", "Units with which this one is stopped and restarted.")
+    part_of: tuple[str, ...] = _units("PartOf", "Units with which this one is stopped.")
+    propagates_stop_to: tuple[str, ...] = _units("PropagatesStopTo", "Units that are stopped when this one is stopped.")
+    stop_propagated_from: tuple[str, ...] = _units("StopPropagatedFrom", "Units that take this one along when they are stopped.")
     upholds: tuple[str, ...] = _units("Upholds", "Units that are started with this one, and again whenever they have ended.")
     conflicts: tuple[str, ...] = _units("Conflicts", "Units that do not run together with this one: who starts stops the other.")
-    on_failure: tuple[str, ...] = _units("OnFailure", "Units that are started when this one has failed.")
-    on_success: tuple[str, ...] = _units("OnSuccess", "Units that are started when this one has ended without a failure.")
+    on_failure: tuple[str, ...] = _units(
+        "OnFailure", "Units that are started when this one has failed, and not before, even if they are named with it."
+    )
+    on_success: tuple[str, ...] = _units(
+        "OnSuccess", "Units that are started when this one has ended without a failure, and not before, as with OnFailure=."
+    )
 
     conditions: tuple[Condition, ...] = _conditions("Condition", "Start only if {}; else the unit is skipped.")
     asserts: tuple[Condition, ...] = _conditions("Assert", "Fail unless {}.")
@@ -262,7 +277,6 @@ class UnitSection(Section, title="Unit"):
         {
             "reloading one unit reloads no other; SIGHUP reloads all": """
 PropagatesReloadTo ReloadPropagatedFrom PropagateReloadTo PropagateReloadFrom""",
-            "stopping one unit stops another by PartOf=, Requires= and BindsTo= only": "PropagatesStopTo StopPropagatedFrom",
             "each service has the namespaces it asks for, and shares them with none": "JoinsNamespaceOf",
             "sockact mounts nothing, and waits for no mount": "RequiresMountsFor WantsMountsFor",
             "there are no jobs that could be queued, merged or wait": """
@@ -275,7 +289,6 @@ JobTimeoutRebootArgument IgnoreOnIsolate IgnoreOnSnapshot AllowIsolate""",
             "units that have ended stay known": "CollectMode",
             "sockact ends no machine": "RebootArgument",
             "no unit file is generated": "SourcePath",
-            "sockact restarts services as they are": "DebugInvocation",
         }
     )
 

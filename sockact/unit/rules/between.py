@@ -223,7 +223,10 @@ def _fails_first(service: ServiceUnit, interval: float, burst: int) -> bool:
 
 # Dependencies
 
-RELATIONS = (*("requires", "requisite", "wants", "binds_to", "part_of", "upholds", "conflicts", "on_failure", "on_success"),)
+RELATIONS = (
+    *("requires", "requisite", "wants", "binds_to", "part_of", "upholds", "conflicts", "on_failure", "on_success"),
+    *("propagates_stop_to", "stop_propagated_from"),
+)
 """Fields of [Unit] that name units. After= and Before= ask for none."""
 NOTHING_TO_RUN = (".target", ".slice")
 """Units without which the others do the same."""

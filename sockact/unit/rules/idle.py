@@ -6,7 +6,7 @@ Accept= they need.
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 
 from sockact.net import plan
 from sockact.net.addresses import FAMILIES, KINDS
@@ -221,6 +221,13 @@ def switched_off(section: Section, limit: Limit) -> Findings:
         if origin and getattr(section, name) and not getattr(section, other):
             message = f"has no effect: {_key(section, other)}=0 switches the limit off"
             yield at_key("SA045", message, origin, "remove one of the two")
+
+
+def what_is_random_is_added_to_something(unit: ServiceUnit) -> Findings:
+    settings = unit.service
+    origin = made(settings).get("runtime_spread")
+    if origin and settings.runtime_most == inf:
+        yield at_key("SA044", "has no effect without RuntimeMaxSec=", origin, "add RuntimeMaxSec=, or remove it")
 
 
 def start_limit_is_on(unit: ServiceUnit) -> Findings:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         def address(self, address: Inet | Inet6) -> str: ...
         def protocol(self, name: str, family: str, kind: str, number: int) -> str: ...
         def capability(self, *names: str) -> str: ...
+        def controller(self, name: str) -> str: ...
         def owner(self, user: str | None, group: str | None) -> str: ...
         def account(self, user: str | None, group: str | None) -> str: ...
 
@@ -232,6 +233,14 @@ def options_may_be_set(unit: SocketUnit, survey: Survey) -> Findings:
         privileged = field.name in PRIVILEGED and PRIVILEGED[field.name](value)
         if privileged and (wrong := survey.capability("CAP_NET_ADMIN", "CAP_NET_RAW")):
             yield at_key("SA057", f"will not be set: {wrong}", origin, "run as root, or do without it")
+
+
+def groups_may_be_limited(unit: Unit, survey: Survey) -> Findings:
+    for section in unit.sections:
+        for _, row, _, origin in changed(section):
+            if row.controller and (wrong := survey.controller(row.controller)):
+                hint = "give sockact a control group of version 2 that is writable and has the controller, or do without it"
+                yield at_key("SA061", f"will not be applied: {wrong}", origin, hint)
 
 
 def nodes_may_be_given_away(unit: SocketUnit, survey: Survey) -> Findings:

@@ -80,8 +80,9 @@ def needs_scope(address: Inet6) -> bool:
 def runs_something(unit: ServiceUnit) -> Findings:
     settings = unit.service
     commands, oneshot = settings.exec_start, settings.type == "oneshot"
-    cleans_up = oneshot and settings.remains and settings.exec_stop
-    if not commands and not cleans_up and "exec_start" not in settings.refused:
+    cleans_up = settings.remains and settings.exec_stop
+    is_of_use = oneshot and (cleans_up or unit.unit.success_action != "none")
+    if not commands and not is_of_use and "exec_start" not in settings.refused:
         hint = "add ExecStart=/PATH/OF/PROGRAM to [Service]"
         if oneshot and settings.exec_stop:
             hint += ", or RemainAfterExit=yes, so that there is something to stop"
@@ -89,6 +90,14 @@ def runs_something(unit: ServiceUnit) -> Findings:
     elif len(commands) > 1 and not oneshot:
         origin = settings.origin("exec_start")
         yield at("SA033", f"{len(commands)} commands", origin, "several commands need Type=oneshot", unit.file)
+
+
+def ends_by_one_measure(unit: ServiceUnit) -> Findings:
+    """A oneshot service that would not have ended when its command has; systemd refuses it."""
+    settings = unit.service
+    if settings.type == "oneshot" and settings.exit_type == "cgroup":
+        message = "ExitType=cgroup with Type=oneshot: a oneshot service has ended when its command has"
+        yield at("SA012", message, settings.origin("exit_type"), "remove it, or use Type=exec", unit.file)
 
 
 def comes_to_an_end(unit: ServiceUnit) -> Findings:
