@@ -152,6 +152,9 @@ class Groups:
         self.machine.may_fail("open of a group", errno.EMFILE, errno.ENFILE)
         return self.machine.new(Group(self, name))
 
+    def close(self, fd: int) -> None:
+        self.machine.close(fd)
+
     def pids(self, name: str) -> list[int]:
         self.machine.may_fail("list of a group", errno.EMFILE, errno.ENFILE)
         return [process.pid for process in self.inside(name)]

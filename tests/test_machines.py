@@ -15,6 +15,7 @@ import pytest
 from sockact.lifecycle import limits, service, socket
 from sockact.lifecycle.limits import CORE_DUMP, EXIT_CODE, SIGNAL, SUCCESS, Exit
 from sockact.lifecycle.machine import Machine, Row
+from sockact.runtime.units import FIND
 from sockact.unit.statuses import ExitStatus
 
 MACHINES = [pytest.param(module, id=module.__name__.rpartition(".")[2]) for module in (socket, service)]
@@ -29,6 +30,10 @@ VALUES: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("connections", "most", "from_source", "most_from_source"), (0, 1)),
 }
 """What facts may be that are not just so or not."""
+
+
+def test_each_fact_about_a_service_can_be_found() -> None:
+    assert FIND.keys() == service.Facts.names
 
 
 # The tables
@@ -133,9 +138,9 @@ FINISHES = f"""
 
 UNREACHED = """
                        leftovers kill_mode=mixed -> STOP_SIGKILL: KILL_HARD ARM_STOP
-                     leftovers kill_mode=process -> STOP_POST: RUN ARM_STOP
-                             main kill_mode=none -> STOP_POST: RUN ARM_STOP
-                                                 -> STOP_POST: RUN ARM_STOP
+                     leftovers kill_mode=process -> STOP_POST: RUN
+                             main kill_mode=none -> STOP_POST: RUN
+                                                 -> STOP_POST: RUN
 """
 """Whom a signal does not reach: who is left over is killed, or nobody."""
 
@@ -162,14 +167,14 @@ KILLS = f"""
 SETTLES = """
                                             main -> RUNNING: ARM_RUNTIME
                           leftovers type=forking -> RUNNING: ARM_RUNTIME
-                                       leftovers -> STOP: RUN ARM_STOP
+                                       leftovers -> STOP: RUN
                                          remains -> EXITED
                               main says=stopping -> STOP_SIGTERM: ARM_STOP
                              main says=reloading -> RELOAD_NOTIFY: ARM_START
                            main result=exit-code -> STOP_SIGTERM: KILL ARM_STOP
-                        remains result=exit-code -> STOP_POST: RUN ARM_STOP
+                        remains result=exit-code -> STOP_POST: RUN
       leftovers result=exit-code kill_mode=mixed -> STOP_SIGKILL: KILL_HARD ARM_STOP
-                                                 -> STOP: RUN ARM_STOP
+                                                 -> STOP: RUN
 """
 """Who has come up, or is still there."""
 
@@ -178,27 +183,27 @@ SERVICE = [
 # Starting: conditions, commands, the main process, commands. A limit counts only what would start.
 DEAD START unmet limited -> DEAD: REPORT_UNMET TELL_DOWN
 FAILED START limited -> FAILED: TELL_LIMIT
-FAILED START -> CONDITION: BEGIN RUN ARM_START
+FAILED START -> CONDITION: BEGIN RUN
 AUTO_RESTART TIMEOUT unmet -> DEAD: REPORT_UNMET TELL_DOWN
 AUTO_RESTART TIMEOUT limited -> FAILED: TELL_LIMIT
-AUTO_RESTART TIMEOUT -> CONDITION: BEGIN RUN ARM_START
+AUTO_RESTART TIMEOUT -> CONDITION: BEGIN RUN
 AUTO_RESTART START -> AUTO_RESTART   # traffic does not shorten RestartSec=
 RUNNING START -> RUNNING
 STOP_POST CONTROL_EXITED -> STOP_POST: RUN_NEXT
-CONDITION DONE -> START_PRE: RUN ARM_START
-START_PRE DONE -> START_POST: SPAWN TELL_UP RUN ARM_START
+CONDITION DONE -> START_PRE: RUN
+START_PRE DONE -> START_POST: SPAWN TELL_UP RUN
 START_PRE DONE type=notify -> START: SPAWN TELL_UP ARM_START
-START_PRE DONE without_main -> START_POST: TELL_UP RUN ARM_START
+START_PRE DONE without_main -> START_POST: TELL_UP RUN
 # Started, by the measure of Type=.
-START EXECUTED type=exec -> START_POST: RUN ARM_START
+START EXECUTED type=exec -> START_POST: RUN
 START EXECUTED type=notify -> START
-START READY type=notify -> START_POST: RUN ARM_START
-START READY type=notify-reload -> START_POST: RUN ARM_START
+START READY type=notify -> START_POST: RUN
+START READY type=notify-reload -> START_POST: RUN
 START READY type=oneshot -> START
-START CONTROL_EXITED type=forking -> START_POST: RUN ARM_START
+START CONTROL_EXITED type=forking -> START_POST: RUN
 START MAIN_EXITED type=oneshot more_commands -> START: SPAWN_NEXT ARM_START
-START MAIN_EXITED type=oneshot more_commands result=exit-code -> STOP_POST: RUN ARM_STOP
-START MAIN_EXITED type=oneshot -> START_POST: RUN ARM_START
+START MAIN_EXITED type=oneshot more_commands result=exit-code -> STOP_POST: RUN
+START MAIN_EXITED type=oneshot -> START_POST: RUN
 # The main process may end while a command runs; that is looked at when the command has ended.
 START_POST MAIN_EXITED -> START_POST
 """),
@@ -208,18 +213,18 @@ START_POST MAIN_EXITED -> START_POST
     *lines(KILLS, "START MAIN_EXITED type=notify", before="FAIL_PROTOCOL"),
     *lines("""
 START MAIN_EXITED type=notify leftovers exits_last -> START   # one of those left may say READY=1
-START GROUP_GONE type=notify-reload -> STOP_POST: FAIL_PROTOCOL RUN ARM_STOP
+START GROUP_GONE type=notify-reload -> STOP_POST: FAIL_PROTOCOL RUN
 START GROUP_GONE type=notify main -> START
 """),
     *lines(KILLS, "START TIMEOUT", "STOP TIMEOUT", before="FAIL_TIMEOUT"),
     *lines(ABORTS, "CONDITION TIMEOUT timeout_mode=abort", "STOP TIMEOUT timeout_mode=abort", before="FAIL_TIMEOUT"),
     *lines(KILLS_HARD, "START_PRE TIMEOUT timeout_mode=kill", "STOP TIMEOUT timeout_mode=kill", before="FAIL_TIMEOUT"),
-    *lines("STOP TIMEOUT timeout_mode=kill kills_hard=no main -> STOP_POST: FAIL_TIMEOUT RUN ARM_STOP"),
+    *lines("STOP TIMEOUT timeout_mode=kill kills_hard=no main -> STOP_POST: FAIL_TIMEOUT RUN"),
     # Running.
     *lines(SETTLES, "RUNNING MAIN_EXITED", "RELOAD_NOTIFY GROUP_GONE", "RUNNING GROUP_GONE"),
     *lines("""
-RUNNING TIMEOUT -> STOP: FAIL_TIMEOUT RUN ARM_STOP   # RuntimeMaxSec=
-EXITED STOP -> STOP: RUN ARM_STOP
+RUNNING TIMEOUT -> STOP: FAIL_TIMEOUT RUN   # RuntimeMaxSec=
+EXITED STOP -> STOP: RUN
 RUNNING STOPPING -> STOP_SIGTERM: ARM_STOP
 RUNNING MAIN_EXITED leftovers exits_last -> RUNNING   # ExitType=cgroup
 RUNNING GROUP_GONE leftovers exits_last -> RUNNING: ARM_RUNTIME   # another group is left
@@ -227,18 +232,18 @@ START_POST DONE leftovers exits_last -> RUNNING: ARM_RUNTIME
 START_POST DONE leftovers exits_last says=stopping -> STOP_SIGTERM: ARM_STOP
 RELOAD_NOTIFY MAIN_EXITED leftovers exits_last result=exit-code -> RELOAD_NOTIFY
 # Reloading: by commands, by a signal, or of its own accord.
-RUNNING RELOAD reload=commands -> RELOAD: RUN ARM_START
+RUNNING RELOAD reload=commands -> RELOAD: RUN
 RUNNING RELOAD reload=signal -> RELOAD_SIGNAL: SEND_RELOAD ARM_START
 RUNNING RELOAD -> RUNNING: REPORT_NO_RELOAD
-EXITED RELOAD reload=commands -> RELOAD: RUN ARM_START
+EXITED RELOAD reload=commands -> RELOAD: RUN
 RUNNING RELOADING -> RELOAD_NOTIFY: ARM_START
 RELOAD_SIGNAL RELOADING -> RELOAD_NOTIFY: ARM_START
 RELOAD DONE main reload=both -> RELOAD_SIGNAL: SEND_RELOAD ARM_START
-RELOAD DONE main -> RELOAD_POST: RUN ARM_START
+RELOAD DONE main -> RELOAD_POST: RUN
 RELOAD_SIGNAL READY -> RELOAD_SIGNAL
-RELOAD_NOTIFY READY -> RELOAD_POST: RUN ARM_START
+RELOAD_NOTIFY READY -> RELOAD_POST: RUN
 RELOAD_NOTIFY TIMEOUT -> RUNNING: REPORT_RELOAD_FAILED ARM_RUNTIME
-RELOAD STOP -> STOP: KILL_CONTROL RUN ARM_STOP
+RELOAD STOP -> STOP: KILL_CONTROL RUN
 RELOAD STOPPING main -> STOP_SIGTERM: KILL_CONTROL ARM_STOP
 RELOAD STOPPING -> RELOAD
 RELOAD_POST MAIN_EXITED control -> RELOAD_POST
@@ -253,12 +258,12 @@ RELOAD_POST MAIN_EXITED control -> RELOAD_POST
     *lines("""
 STOP_SIGTERM MAIN_EXITED control -> STOP_SIGTERM
 STOP_WATCHDOG CONTROL_EXITED main -> STOP_WATCHDOG
-STOP_SIGKILL MAIN_EXITED leftovers -> STOP_POST: RUN ARM_STOP
+STOP_SIGKILL MAIN_EXITED leftovers -> STOP_POST: RUN
 STOP_WATCHDOG TIMEOUT -> STOP_SIGKILL: FAIL_TIMEOUT KILL_HARD ARM_STOP
-STOP_WATCHDOG TIMEOUT kills_hard=no -> STOP_POST: FAIL_TIMEOUT RUN ARM_STOP
+STOP_WATCHDOG TIMEOUT kills_hard=no -> STOP_POST: FAIL_TIMEOUT RUN
 STOP_SIGTERM TIMEOUT -> STOP_SIGKILL: FAIL_TIMEOUT KILL_HARD ARM_STOP
-STOP_SIGTERM TIMEOUT kills_hard=no -> STOP_POST: FAIL_TIMEOUT RUN ARM_STOP
-STOP_SIGKILL TIMEOUT main -> STOP_POST: FAIL_TIMEOUT RUN ARM_STOP   # it hangs in the kernel
+STOP_SIGTERM TIMEOUT kills_hard=no -> STOP_POST: FAIL_TIMEOUT RUN
+STOP_SIGKILL TIMEOUT main -> STOP_POST: FAIL_TIMEOUT RUN   # it hangs in the kernel
 STOP_POST TIMEOUT -> FINAL_SIGTERM: FAIL_TIMEOUT KILL ARM_STOP
 STOP_POST TIMEOUT timeout_mode=abort -> FINAL_WATCHDOG: FAIL_TIMEOUT KILL_WATCHDOG ARM_ABORT
 STOP_POST TIMEOUT timeout_mode=kill -> FINAL_SIGKILL: FAIL_TIMEOUT KILL_HARD ARM_STOP

@@ -59,7 +59,7 @@ class Event(Enum):
 
 class Effect(Enum):
     BEGIN = "forget the last run"
-    RUN = "run the commands of the state"
+    RUN = "run the commands of the state, with the timer set for each"
     RUN_NEXT = "run the next command of the state"
     SPAWN = "run the first ExecStart= command"
     SPAWN_NEXT = "run the next ExecStart= command"
@@ -296,7 +296,7 @@ def _starts(state: object, event: Event, else_to: State | None) -> tuple[Row, ..
     return (
         Row(state, event, else_to, (_F.REPORT_UNMET, _F.TELL_DOWN), guard=condition_unmet),
         Row(state, event, _S.FAILED, (_F.TELL_LIMIT,), guard=start_limit_hit),
-        Row(state, event, _S.CONDITION, (_F.BEGIN, _F.RUN, _F.ARM_START)),
+        Row(state, event, _S.CONDITION, (_F.BEGIN, _F.RUN)),
     )
 
 
@@ -323,7 +323,7 @@ def _cleans_up(state: object, event: object, *before: Effect) -> tuple[Row, ...]
     """The rows to ExecStopPost=, which whoever is in a hurry does not wait for."""
     return (
         *_finishes(state, event, *before, guard=hurried),
-        Row(state, event, _S.STOP_POST, (*before, _F.RUN, _F.ARM_STOP)),
+        Row(state, event, _S.STOP_POST, (*before, _F.RUN)),
     )
 
 
@@ -339,7 +339,7 @@ def _kills(
     to, *signal = way
     return (
         Row(state, event, _S.STOP_SIGKILL, (*before, _F.KILL_HARD, _F.ARM_STOP), guard=only_leftovers),
-        Row(state, event, _S.STOP_POST, (*before, _F.RUN, _F.ARM_STOP), guard=nobody),
+        Row(state, event, _S.STOP_POST, (*before, _F.RUN), guard=nobody),
         Row(state, event, to, (*before, *signal), guard=guard),
     )
 
@@ -348,7 +348,7 @@ def _times_out(state: object) -> tuple[Row, ...]:
     """The rows by which a start or a stop that takes too long comes to its end."""
     return (
         *_kills(state, _E.TIMEOUT, _F.FAIL_TIMEOUT, guard=aborts, way=_ABORT),
-        Row(state, _E.TIMEOUT, _S.STOP_POST, (_F.FAIL_TIMEOUT, _F.RUN, _F.ARM_STOP), guard=spares_at_once),
+        Row(state, _E.TIMEOUT, _S.STOP_POST, (_F.FAIL_TIMEOUT, _F.RUN), guard=spares_at_once),
         *_kills(state, _E.TIMEOUT, _F.FAIL_TIMEOUT, guard=kills_at_once, way=_KILL),
         *_kills(state, _E.TIMEOUT, _F.FAIL_TIMEOUT),
     )
@@ -362,7 +362,7 @@ def _settles(state: object, event: object, *before: Effect) -> tuple[Row, ...]:
         Row(state, event, _S.RELOAD_NOTIFY, (*before, _F.ARM_START), guard=reloads_soon),
         Row(state, event, _S.RUNNING, (*before, _F.ARM_RUNTIME), guard=is_alive),
         Row(state, event, _S.EXITED, before, guard=remains),
-        Row(state, event, _S.STOP, (*before, _F.RUN, _F.ARM_STOP)),
+        Row(state, event, _S.STOP, (*before, _F.RUN)),
     )
 
 
@@ -373,23 +373,23 @@ ROWS = (
     # Traffic does not shorten RestartSec=, and does not start what is starting.
     Row((_S.AUTO_RESTART, *STARTING, *_UP, _S.EXITED, *_ENDING), _E.START),
     Row(_COMMANDS, _E.CONTROL_EXITED, None, (_F.RUN_NEXT,), guard=command_succeeded),
-    Row(_S.CONDITION, _E.DONE, _S.START_PRE, (_F.RUN, _F.ARM_START)),
-    Row(_S.START_PRE, _E.DONE, _S.START_POST, (_F.TELL_UP, _F.RUN, _F.ARM_START), guard=runs_nothing),
-    Row(_S.START_PRE, _E.DONE, _S.START_POST, (_F.SPAWN, _F.TELL_UP, _F.RUN, _F.ARM_START), guard=runs_at_once),
+    Row(_S.CONDITION, _E.DONE, _S.START_PRE, (_F.RUN,)),
+    Row(_S.START_PRE, _E.DONE, _S.START_POST, (_F.TELL_UP, _F.RUN), guard=runs_nothing),
+    Row(_S.START_PRE, _E.DONE, _S.START_POST, (_F.SPAWN, _F.TELL_UP, _F.RUN), guard=runs_at_once),
     Row(_S.START_PRE, _E.DONE, _S.START, (_F.SPAWN, _F.TELL_UP, _F.ARM_START)),
     # Started, by the measure of Type=.
-    Row(_S.START, _E.EXECUTED, _S.START_POST, (_F.RUN, _F.ARM_START), guard=runs_when_executed),
-    Row(_S.START, _E.READY, _S.START_POST, (_F.RUN, _F.ARM_START), guard=runs_when_ready),
-    Row(_S.START, _E.CONTROL_EXITED, _S.START_POST, (_F.RUN, _F.ARM_START), guard=runs_when_forked),
+    Row(_S.START, _E.EXECUTED, _S.START_POST, (_F.RUN,), guard=runs_when_executed),
+    Row(_S.START, _E.READY, _S.START_POST, (_F.RUN,), guard=runs_when_ready),
+    Row(_S.START, _E.CONTROL_EXITED, _S.START_POST, (_F.RUN,), guard=runs_when_forked),
     Row(_S.START, _E.MAIN_EXITED, None, (_F.SPAWN_NEXT, _F.ARM_START), guard=goes_on),
-    Row(_S.START, _E.MAIN_EXITED, _S.START_POST, (_F.RUN, _F.ARM_START), guard=has_done_its_work),
+    Row(_S.START, _E.MAIN_EXITED, _S.START_POST, (_F.RUN,), guard=has_done_its_work),
     Row(_S.START, (_E.EXECUTED, _E.READY)),
     *_settles(_S.START_POST, _E.DONE),
     # What does not come up ends without ExecStop=.
     *_kills((_S.CONDITION, _S.START_PRE, _S.START, _S.START_POST), _E.CONTROL_EXITED),
     Row(_S.START, _E.MAIN_EXITED, guard=may_yet_be_ready),
     *_kills(_S.START, _E.MAIN_EXITED, _F.FAIL_PROTOCOL, guard=runs_when_ready),
-    Row(_S.START, _E.GROUP_GONE, _S.STOP_POST, (_F.FAIL_PROTOCOL, _F.RUN, _F.ARM_STOP), guard=never_ready),
+    Row(_S.START, _E.GROUP_GONE, _S.STOP_POST, (_F.FAIL_PROTOCOL, _F.RUN), guard=never_ready),
     *_kills(_S.START, _E.MAIN_EXITED),
     Row((_S.START_POST, *_RELOAD, _S.STOP, _S.STOP_POST), _E.MAIN_EXITED),
     *_times_out((*STARTING, _S.STOP)),
@@ -397,23 +397,23 @@ ROWS = (
     # Running.
     Row((_S.RUNNING, *_RELOADING), _E.MAIN_EXITED, guard=is_outlived),
     *_settles((_S.RUNNING, *_RELOADING), (_E.MAIN_EXITED, _E.GROUP_GONE)),
-    Row(_S.RUNNING, _E.TIMEOUT, _S.STOP, (_F.FAIL_TIMEOUT, _F.RUN, _F.ARM_STOP)),
-    Row((_S.RUNNING, _S.EXITED, *_RELOADING), _E.STOP, _S.STOP, (_F.RUN, _F.ARM_STOP)),
+    Row(_S.RUNNING, _E.TIMEOUT, _S.STOP, (_F.FAIL_TIMEOUT, _F.RUN)),
+    Row((_S.RUNNING, _S.EXITED, *_RELOADING), _E.STOP, _S.STOP, (_F.RUN,)),
     Row((_S.RUNNING, *_RELOADING), _E.STOPPING, _S.STOP_SIGTERM, (_F.ARM_STOP,)),
     *_kills((_S.START, _S.START_POST, *_UP), _E.WATCHDOG, _F.FAIL_WATCHDOG, way=_ABORT),
     # Reloading.
-    Row((_S.RUNNING, _S.EXITED), _E.RELOAD, _S.RELOAD, (_F.RUN, _F.ARM_START), guard=reloads_by_commands),
+    Row((_S.RUNNING, _S.EXITED), _E.RELOAD, _S.RELOAD, (_F.RUN,), guard=reloads_by_commands),
     Row(_S.RUNNING, _E.RELOAD, _S.RELOAD_SIGNAL, (_F.SEND_RELOAD, _F.ARM_START), guard=reloads_by_signal),
     Row((_S.RUNNING, _S.EXITED), _E.RELOAD, None, (_F.REPORT_NO_RELOAD,)),
     Row((_S.RUNNING, _S.RELOAD_SIGNAL), _E.RELOADING, _S.RELOAD_NOTIFY, (_F.ARM_START,)),
-    Row(_S.RELOAD_NOTIFY, _E.READY, _S.RELOAD_POST, (_F.RUN, _F.ARM_START)),
+    Row(_S.RELOAD_NOTIFY, _E.READY, _S.RELOAD_POST, (_F.RUN,)),
     Row(_RELOADING, _E.TIMEOUT, _S.RUNNING, (_F.REPORT_RELOAD_FAILED, _F.ARM_RUNTIME)),
     Row(_S.RELOAD, _E.DONE, _S.RELOAD_SIGNAL, (_F.SEND_RELOAD, _F.ARM_START), guard=signal_follows),
-    Row(_S.RELOAD, _E.DONE, _S.RELOAD_POST, (_F.RUN, _F.ARM_START)),
+    Row(_S.RELOAD, _E.DONE, _S.RELOAD_POST, (_F.RUN,)),
     *_settles(_S.RELOAD_POST, _E.DONE, _F.REPORT_RELOADED),
     *_settles(_RELOAD, _E.CONTROL_EXITED, _F.REPORT_RELOAD_FAILED),
     *_settles(_RELOAD, _E.TIMEOUT, _F.KILL_CONTROL, _F.REPORT_RELOAD_FAILED),
-    Row(_RELOAD, _E.STOP, _S.STOP, (_F.KILL_CONTROL, _F.RUN, _F.ARM_STOP)),
+    Row(_RELOAD, _E.STOP, _S.STOP, (_F.KILL_CONTROL, _F.RUN)),
     Row(_RELOAD, _E.STOPPING, _S.STOP_SIGTERM, (_F.KILL_CONTROL, _F.ARM_STOP), guard=is_alive),
     Row(_RELOAD, _E.STOPPING),
     # Stopping: commands, ask, wait, kill, commands.
@@ -421,7 +421,7 @@ ROWS = (
     Row(_KILLING, _GONE, guard=has_processes),
     *_cleans_up(_KILLING, _GONE),
     *_kills(_S.STOP_SIGTERM, _E.TIMEOUT, _F.FAIL_TIMEOUT, guard=aborts, way=_ABORT),
-    Row((_S.STOP_SIGTERM, _S.STOP_WATCHDOG), _E.TIMEOUT, _S.STOP_POST, (_F.FAIL_TIMEOUT, _F.RUN, _F.ARM_STOP), guard=spares),
+    Row((_S.STOP_SIGTERM, _S.STOP_WATCHDOG), _E.TIMEOUT, _S.STOP_POST, (_F.FAIL_TIMEOUT, _F.RUN), guard=spares),
     Row((_S.STOP_SIGTERM, _S.STOP_WATCHDOG), _E.TIMEOUT, _S.STOP_SIGKILL, (_F.FAIL_TIMEOUT, _F.KILL_HARD, _F.ARM_STOP)),
     # What survives SIGKILL hangs in the kernel; waiting on would help nobody.
     *_cleans_up(_S.STOP_SIGKILL, _E.TIMEOUT, _F.FAIL_TIMEOUT),
@@ -474,6 +474,7 @@ IMPOSSIBLE: dict[tuple[State, Event], str] = {
 MACHINE = Machine(ROWS, IMPOSSIBLE)
 
 
-def step(state: State, event: Event, find: Callable[[], Facts]) -> tuple[State, tuple[Effect, ...]]:
-    """The state after the event, and what is to be done; the facts are asked for if that depends on them."""
+def step(state: State, event: Event, find: Callable[[], object]) -> tuple[State, tuple[Effect, ...]]:
+    """The state after the event, and what is to be done; the facts, or what has their names, are asked for if that depends on
+    them."""
     return MACHINE.step(state, event, find)

@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* In the order of OPERATIONS in native.py and attributes.py. */
@@ -65,6 +66,7 @@ struct image {
 struct failure {
     int step;
     int number;
+    int ran; /* whether the child has come to do anything */
 };
 
 static int session(const struct image *image)
@@ -309,6 +311,7 @@ static _Noreturn void child(const struct image *image, struct failure *failure, 
     sigset_t none;
     int step = 0;
 
+    failure->ran = 1;
     if (session(image) < 0)
         goto failed;
     step++;
@@ -401,7 +404,12 @@ int sockact_spawn(const struct image *image, size_t size, struct failure *failur
     sigprocmask(SIG_SETMASK, &all, &before);
     if (image->group >= 0)
         pid = spawn_in_group(image, failure, left);
-    /* An old kernel, a container that forbids it, or a reason that the step will name. */
+    /* Linux (6.18 for one) kills whoever is made in a group that was ever killed, or from one, before it does anything. */
+    if (pid > 0 && !failure->ran) {
+        waitpid(pid, NULL, 0);
+        pid = -1;
+    }
+    /* That, an old kernel, a container that forbids it, or a reason that the step will name. */
     if (pid < 0)
         pid = vfork();
     if (pid == 0)

@@ -23,14 +23,43 @@ SWITCH = "SOCKACT_CGROUPS"
 NAMES = ("sockact", *(f"sockact-{number}" for number in range(2, 1000)))
 """Of our directory: several supervisors may share a group, as those in a container and those from a shell do."""
 ASIDE = "supervisor"
+CONTROL = ".control"
+"""Where systemd has the other commands of a unit that divides its group."""
 MOST_MOVES = 10
 """They may fork while they are moved."""
 SIGKILL = 9
 MOST_BYTES = 1 << 16
-GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH)
-"""What is said of groups and processes that were there a moment ago."""
+GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EOPNOTSUPP)
+"""What is said of groups and processes that were there a moment ago, and of the processes of a group of threads."""
 DELEGATED = ("user.delegate", "trusted.delegate")
 """By which systemd marks the groups that others may divide (systemd.resource-control(5), Delegate=)."""
+
+
+class Spare:
+    """A descriptor that is kept for when there is no other, so that groups can be looked at and killed all the same."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._fd = -1
+
+    def keep(self) -> None:
+        """Have one, if there is one now."""
+        if not self.wanted or self._fd >= 0:
+            return
+        try:
+            self._fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            pass  # it is tried again when the next one is closed
+
+    def give(self) -> bool:
+        """Whether there is a descriptor now that there was not."""
+        given, self._fd = self._fd, -1
+        if given >= 0:
+            os.close(given)
+        return given >= 0
+
+
+SPARE = Spare()
 
 
 class Home:
@@ -100,8 +129,6 @@ class Cgroups:
         self._enabled: list[str] = []
         self._borrowed: list[str] = []
         """The controllers that nobody used before us."""
-        self._kills: dict[str, int] = {}
-        """How often a group was killed."""
 
     def begin(self) -> None:
         """Make our directory. OSError tells why there can be none."""
@@ -111,6 +138,8 @@ class Cgroups:
             lock = _taken(path)
             if lock >= 0:
                 self._home, self._base, self._lock = home, path, lock
+                SPARE.wanted = True
+                SPARE.keep()
                 return
         raise OSError(errno.EEXIST, f"{home.path} is full of supervisors")
 
@@ -123,15 +152,16 @@ class Cgroups:
         return _make(f"{self._base}/{name}")
 
     def open(self, name: str) -> int:
-        """A descriptor by which processes are made in a group.
-
-        Linux (6.18 for one) kills whoever is made in a group that was ever killed; those who come later get one inside of it.
-        """
+        """A descriptor by which processes are made in a group; a group that its own processes have divided may have none beside
+        them, but in another part."""
         path = f"{self._base}/{name}"
-        if name in self._kills:
-            path += f"/{self._kills[name]}"
+        if _has_groups(path) and _read(f"{path}/cgroup.subtree_control").strip():
+            path += f"/{CONTROL}"
             _make(path)
-        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return _open(path, os.O_PATH | os.O_DIRECTORY)
+
+    def close(self, fd: int) -> None:
+        _close(fd)
 
     def join(self, group: int) -> None:
         """Move this process into the control group of that directory."""
@@ -174,11 +204,7 @@ class Cgroups:
     def pids(self, name: str) -> list[int]:
         """The processes of a group and of the groups that they have made in it."""
         path = f"{self._base}/{name}"
-        try:
-            divided = os.stat(path).st_nlink > 2
-        except FileNotFoundError:
-            return []
-        folders = [folder for folder, _, _ in os.walk(path)] if divided else [path]
+        folders = [folder for folder, _, _ in os.walk(path)] if _has_groups(path) else [path]
         return [pid for folder in folders for pid in _pids(folder) if pid]
 
     def is_populated(self, name: str) -> bool:
@@ -204,7 +230,6 @@ class Cgroups:
         """End all processes of a group at once (before Linux 5.14: one by one, as long as more of them come)."""
         try:
             _write(f"{self._base}/{name}/cgroup.kill", "1")
-            self._kills[name] = self._kills.get(name, 0) + 1
         except FileNotFoundError:
             killed: set[int] = set()
             while more := {*self.pids(name)} - killed:
@@ -215,7 +240,6 @@ class Cgroups:
     def remove(self, name: str) -> None:
         """Remove a group and those in it; one in which processes still are stays."""
         _remove(f"{self._base}/{name}")
-        self._kills.pop(name, None)
 
     def name_of(self, pid: int) -> str:
         """The group that a process is in; nothing for one that is not among ours."""
@@ -235,6 +259,8 @@ class Cgroups:
         _move(f"{self._base}/{ASIDE}", home)
         _remove(self._base)
         os.close(self._lock)
+        SPARE.wanted = False
+        SPARE.give()
         self._home = None
 
 
@@ -281,7 +307,17 @@ def _move(source: str, target: str) -> None:
         _try_to_write(f"{target}/cgroup.procs", str(pid))
 
 
+def _has_groups(path: str) -> bool:
+    """Whether a group is divided: links to a directory are those of the directories in it, and two more."""
+    try:
+        return os.stat(path).st_nlink > 2
+    except FileNotFoundError:
+        return False
+
+
 def _pids(folder: str) -> list[int]:
+    """The processes of a group without those in it. A group of threads says nothing of its own: its processes are counted
+    where the first of them is."""
     return [int(word) for word in _read(f"{folder}/cgroup.procs", "").split()]
 
 
@@ -307,16 +343,30 @@ def _kill(pid: int) -> None:
         pass
 
 
+def _open(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.EMFILE or not SPARE.give():
+            raise
+        return os.open(path, flags | os.O_CLOEXEC)
+
+
+def _close(fd: int) -> None:
+    os.close(fd)
+    SPARE.keep()
+
+
 def _read(path: str, otherwise: str | None = None) -> str:
     """A file of the kernel; `otherwise` if it is not there, or not any more."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = _open(path, os.O_RDONLY)
         try:
             data = b""
             while part := os.read(fd, MOST_BYTES):
                 data += part
         finally:
-            os.close(fd)
+            _close(fd)
     except OSError as error:
         if otherwise is None or error.errno not in GONE:
             raise
@@ -325,11 +375,11 @@ def _read(path: str, otherwise: str | None = None) -> str:
 
 
 def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    fd = _open(path, os.O_WRONLY)
     try:
         os.write(fd, text.encode())
     finally:
-        os.close(fd)
+        _close(fd)
 
 
 def _try_to_write(path: str, text: str) -> None:

@@ -73,7 +73,7 @@ class _Image(ctypes.Structure):
 class _Failure(ctypes.Structure):
     """`struct failure` of _spawn.c."""
 
-    _fields_ = (("step", ctypes.c_int), ("number", ctypes.c_int))
+    _fields_ = (("step", ctypes.c_int), ("number", ctypes.c_int), ("ran", ctypes.c_int))
 
 
 class Executor:
@@ -124,7 +124,7 @@ class Executor:
             len(image.after),
             (ctypes.c_int * len(statuses))(*statuses) if statuses else self._statuses,
         )
-        failure = _Failure(-1, 0)
+        failure = _Failure(-1, 0, 0)
         left = (ctypes.c_int * len(image.descriptors))()
         pid = self._spawn(ctypes.byref(raw), ctypes.c_size_t(ctypes.sizeof(raw)), ctypes.byref(failure), left)
         if pid < 0:

@@ -91,7 +91,7 @@ class Processes:
                 pid, failure = spawn.spawn(self.kernel, plan, execute, unit.name, note=note, group=group)
             finally:
                 if group >= 0:
-                    self.kernel.close(group)
+                    self.kernel.cgroups.close(group)
         except spawn.NotPreparedError as error:
             unit.starved = error.failure.number in SCARCE
             self._not_started(unit, plan, error.failure)

@@ -26,7 +26,7 @@ from sockact.runtime.orders import FIRST, Orders
 from sockact.runtime.processes import MAIN, SIGKILL, Processes
 from sockact.runtime.services import Services
 from sockact.runtime.sockets import Sockets
-from sockact.runtime.units import UP, Accepted, Service, Socket
+from sockact.runtime.units import UP, Accepted, Findings, Service, Socket
 from sockact.runtime.work import ERROR, INFO, Work
 
 if TYPE_CHECKING:
@@ -272,8 +272,8 @@ class Supervisor:
     def _socket_facts(self, socket: Socket, event: SocketEvent, accepted: Accepted | None) -> socket_machine.Facts:
         return socket.facts(event, accepted, self.work.processes.leftovers(socket), self.kernel.now())
 
-    def _service_facts(self, service: Service, event: ServiceEvent) -> service_machine.Facts:
-        return service.facts(event, self.work.processes.leftovers(service), self.kernel.now())
+    def _service_facts(self, service: Service, event: ServiceEvent) -> Findings:
+        return Findings(service, event, self.work.processes.leftovers, self.kernel.now)
 
     def _unmet(self, unit: UnitSection) -> tuple[str, bool]:
         """The condition that does not hold, and whether that is a failure."""

@@ -47,8 +47,8 @@ class ByControlGroup:
         self._gone = gone
         self._watches: dict[Unit, int] = {}
         """The units that have a group, and by which descriptor theirs is watched."""
-        self._open: set[int] = set()
-        """All such descriptors, also of groups that have outlived their unit."""
+        self._outlived: dict[Unit, int] = {}
+        """The same for groups that have outlived their unit, or its last life."""
         self._told: set[tuple[str, str]] = set()
         """What is not applied, and why."""
 
@@ -64,7 +64,7 @@ class ByControlGroup:
 
     def end(self) -> None:
         """Remove all groups but those that somebody still is in."""
-        for fd in [*self._open]:
+        for fd in (*self._watches.values(), *self._outlived.values()):
             self._close(fd)
         self.kernel.cgroups.end()
 
@@ -84,7 +84,8 @@ class ByControlGroup:
                 raise
             self._tell(unit, "has no control group", error)
             return -1
-        self._watches[unit] = max(self._watches.get(unit, UNWATCHED), UNWATCHED)
+        watch = self._watches.get(unit, self._outlived.pop(unit, UNWATCHED))
+        self._watches[unit] = UNWATCHED if watch == EMPTY else watch
         return fd
 
     def _limit(self, unit: Unit, controls: Iterable[Control]) -> None:
@@ -127,7 +128,6 @@ class ByControlGroup:
                 self.kernel.close(fd)
             self.loop.after(1.0, partial(self.left, unit))
         else:
-            self._open.add(fd)
             self._watches[unit] = fd
         return True
 
@@ -135,7 +135,7 @@ class ByControlGroup:
         if not self.kernel.cgroups.is_emptied(fd):
             return
         self._close(fd)
-        if self._watches.get(unit) != fd:
+        if self._outlived.pop(unit, -1) >= 0:
             self.kernel.cgroups.remove(unit.name)
             return
         self._watches[unit] = UNWATCHED
@@ -143,9 +143,9 @@ class ByControlGroup:
             self._gone(unit)
 
     def _close(self, fd: int) -> None:
-        self._open.discard(fd)
-        self.loop.unwatch(fd)
-        self.kernel.close(fd)
+        if fd >= 0:
+            self.loop.unwatch(fd)
+            self.kernel.close(fd)
 
     def leftovers(self, unit: Unit) -> bool:
         """Whether there are others than its commands; if there are no commands, their end will be told."""
@@ -188,12 +188,12 @@ class ByControlGroup:
     def forget(self, unit: Unit) -> None:
         """Whatever is left of the unit is nobody's any more; its group goes with the last of them."""
         outlived = self._watch(unit)
-        fd = self._watches.pop(unit)
+        watch = self._watches.pop(unit)
         if outlived:
-            return
-        if fd >= 0:
-            self._close(fd)
-        self.kernel.cgroups.remove(unit.name)
+            self._outlived[unit] = watch
+        else:
+            self._close(watch)
+            self.kernel.cgroups.remove(unit.name)
 
 
 class ByProcessGroup:

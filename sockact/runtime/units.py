@@ -17,6 +17,8 @@ from sockact.record import TYPE_CHECKING, Record
 from sockact.runtime.processes import CONTROL, MAIN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sockact.runtime.listeners import OpenPort
     from sockact.runtime.loop import Timer
     from sockact.unit.commands import Command
@@ -251,43 +253,72 @@ class Service(Unit):
             return "both" if settings.exec_reload else "signal"
         return "commands" if settings.exec_reload else ""
 
-    def facts(self, event: ServiceEvent, leftovers: bool, now: float) -> service_machine.Facts:
-        """What the guards may know at this event, which is counted if the start limit counts such events."""
+    @property
+    def timeout_mode(self) -> str:
+        """What is done when the time of its state is up."""
+        settings = self.unit.service
+        return settings.timeout_start_mode if self.state in service_machine.STARTING else settings.timeout_stop_mode
+
+    @property
+    def restarts_itself(self) -> bool:
+        """Whether it is started again after its result."""
         settings = self.unit.service
         # A oneshot service whose success starts it again would never be done.
         force = () if settings.type == "oneshot" and self.result == SUCCESS else settings.restart_force
-        return service_machine.Facts(
-            type=settings.type,
-            kill_mode=settings.kill_mode,
-            timeout_mode=settings.timeout_start_mode if self.state in service_machine.STARTING else settings.timeout_stop_mode,
-            result=self.result,
-            restarts=self.starved or limits.restarts(settings.restart, self.result, self.ended, settings.restart_prevent, force),
-            unmet=bool(self.unmet),
-            limited=not self.unmet and not self.starved and self._limited(event, now),
-            main=MAIN in self.pids,
-            main_known=self.main_known,
-            control=CONTROL in self.pids,
-            leftovers=leftovers,
-            exits_last=settings.exit_type == "cgroup",
-            command_failed=event is ServiceEvent.CONTROL_EXITED and self.command_result != SUCCESS,
-            more_commands=self.has_more_commands,
-            without_main=not settings.exec_start,
-            says=self.says,
-            remains=settings.remains,
-            kills_hard=settings.send_sigkill,
-            reload=self.reload,
-            stop_asked=self.stop_asked,
-            hurried=self.hurried,
-        )
+        return self.starved or limits.restarts(settings.restart, self.result, self.ended, settings.restart_prevent, force)
 
     def starts(self, event: ServiceEvent) -> bool:
         """Whether this event is to start it, by itself or by somebody else."""
         again = event is ServiceEvent.TIMEOUT and self.state is ServiceState.AUTO_RESTART
         return again or (event is ServiceEvent.START and self.over)
 
-    def _limited(self, event: ServiceEvent, now: float) -> bool:
-        if not self.starts(event):
+    def limited(self, event: ServiceEvent, now: float) -> bool:
+        """Count the event, if the start limit counts such events; whether it is one too many."""
+        if self.unmet or self.starved or not self.starts(event):
             return False
         unit = self.unit.unit
         limited, self.window = limits.count(self.window, now, unit.start_limit_interval, unit.start_limit_burst)
         return limited
+
+
+class Findings:
+    """The facts about a service at an event. Most guards ask for one or two; each is found out when it is asked for, once."""
+
+    def __init__(
+        self, service: Service, event: ServiceEvent, leftovers: Callable[[Service], bool], now: Callable[[], float]
+    ) -> None:
+        self.service = service
+        self.settings = service.unit.service
+        self.event = event
+        self.find_leftovers = leftovers
+        self.now = now
+
+    def __getattr__(self, name: str) -> object:
+        found = self.__dict__[name] = FIND[name](self)
+        return found
+
+
+FIND: dict[str, Callable[[Findings], object]] = {
+    "type": lambda at: at.settings.type,
+    "kill_mode": lambda at: at.settings.kill_mode,
+    "timeout_mode": lambda at: at.service.timeout_mode,
+    "result": lambda at: at.service.result,
+    "restarts": lambda at: at.service.restarts_itself,
+    "unmet": lambda at: bool(at.service.unmet),
+    "limited": lambda at: at.service.limited(at.event, at.now()),
+    "main": lambda at: MAIN in at.service.pids,
+    "main_known": lambda at: at.service.main_known,
+    "control": lambda at: CONTROL in at.service.pids,
+    "leftovers": lambda at: at.find_leftovers(at.service),
+    "exits_last": lambda at: at.settings.exit_type == "cgroup",
+    "command_failed": lambda at: at.event is ServiceEvent.CONTROL_EXITED and at.service.command_result != SUCCESS,
+    "more_commands": lambda at: at.service.has_more_commands,
+    "without_main": lambda at: not at.settings.exec_start,
+    "says": lambda at: at.service.says,
+    "remains": lambda at: at.settings.remains,
+    "kills_hard": lambda at: at.settings.send_sigkill,
+    "reload": lambda at: at.service.reload,
+    "stop_asked": lambda at: at.service.stop_asked,
+    "hurried": lambda at: at.service.hurried,
+}
+"""How each of the facts is found."""

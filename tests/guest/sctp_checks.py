@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
 from typing import Any
 
 from sockact.runtime.kernel import Kernel
+from tests.guest.checking import Checks
 from tests.guest.service import IPPROTO_SCTP
 from tests.lab import PATIENCE, Supervisor, free_port, started, write_units
 from tests.option_table import TAKEN, pairs, verdict
@@ -31,14 +29,10 @@ VMADDR_CID_LOCAL = 1
 PAUSE = 0.5
 """Seconds in which a listener that is readable without a message would have shown it; nothing depends on more."""
 
-CHECKS: dict[str, Callable[[Path], None]] = {}
+CHECKS = Checks()
+check = CHECKS.add
 
 Address = tuple[str, int] | tuple[int, int]
-
-
-def check(function: Callable[[Path], None]) -> Callable[[Path], None]:
-    CHECKS[function.__name__.replace("_", " ")] = function
-    return function
 
 
 @check
@@ -211,19 +205,5 @@ def children(pid: int) -> str:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text()
 
 
-def failure(function: Callable[[Path], None]) -> str | None:
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            function(Path(folder))
-        except (AssertionError, LookupError, OSError, ValueError, subprocess.SubprocessError):
-            return traceback.format_exc()
-    return None
-
-
-def main() -> None:
-    for name, function in CHECKS.items():
-        print(json.dumps({"check": name, "failure": failure(function)}), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    CHECKS.run()
