@@ -89,6 +89,10 @@ class Supervisor:
                     raise AssertionError(f"no {text!r} in the log:\n" + "\n".join(self.log))
             return found
 
+    def wait_line(self, line: str) -> None:
+        """Wait until a service has said just this."""
+        eventually(lambda: line in self.log, f"it has said {line}")
+
     def reports(self, count: int = 1) -> list[dict[str, Any]]:
         """Wait until services have said `count` things in JSON on their standard output, which ends up in the log."""
         return [json.loads(line) for line in self.wait_log('{"', count)]

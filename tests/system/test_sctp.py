@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import socket
 import subprocess
 import sys
@@ -11,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.guest import guest
+from tests.guest import checking, guest
 from tests.guest.sctp_checks import CHECKS, SERVICE, lacking
 from tests.guest.service import IPPROTO_SCTP
 from tests.lab import PATIENCE, free_port, write_units
 
-ROOT = Path(__file__).resolve().parents[2]
+MODULE = "tests.guest.sctp_checks"
 MODULES = ("sctp", "vsock", "vsock_loopback")
 LIMIT = 600.0
 """Seconds for all checks together; emulated on an idle machine they take ten, on a crowded one a minute."""
@@ -27,25 +25,18 @@ def outcomes() -> dict[str, str | None]:
     """What failed, by the name of the check; of one run of all of them."""
     done = run_here() if lacking() is None else run_in_guest()
     assert done.returncode == 0, done.stdout + done.stderr
-    return {line["check"]: line["failure"] for line in map(json.loads, done.stdout.splitlines())}
+    return checking.outcomes(done.stdout)
 
 
 def run_here() -> subprocess.CompletedProcess[str]:
-    return subprocess.run(checks(sys.executable), check=False, capture_output=True, text=True, timeout=LIMIT)
+    return subprocess.run(checking.command(sys.executable, MODULE), check=False, capture_output=True, text=True, timeout=LIMIT)
 
 
 def run_in_guest() -> subprocess.CompletedProcess[str]:
     if reason := guest.unavailable():
         pytest.skip(f"{lacking()}, and there is no guest: {reason}")
     # The distribution's Python: a shim of a version manager costs seconds under emulation.
-    return guest.run(checks("/usr/bin/python3"), MODULES, LIMIT)
-
-
-def checks(python: str) -> list[str]:
-    click = importlib.util.find_spec("click")
-    assert click is not None
-    assert click.origin is not None
-    return ["env", f"PYTHONPATH={ROOT}:{Path(click.origin).parents[1]}", python, "-m", "tests.guest.sctp_checks"]
+    return guest.run(checking.command("/usr/bin/python3", MODULE), MODULES, LIMIT)
 
 
 @pytest.mark.parametrize("sentence", CHECKS)

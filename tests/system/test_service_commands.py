@@ -274,7 +274,7 @@ def test_the_stop_commands_may_end_the_main_process_themselves(tmp_path: Path) -
     main = 'on("USR1", lambda: (say("asked"), sys.exit(0))); on("TERM", lambda: say("signalled")); say("up"); wait()'
     stop = sh("kill -USR1 $MAINPID; while kill -0 $MAINPID 2>/dev/null; do sleep 0.02; done; echo stopped")
     with kept(tmp_path, f"ExecStart={acting(tmp_path, main)}", f"ExecStop={stop}", POST) as supervisor:
-        supervisor.wait_log("up")
+        supervisor.wait_line("up")
         assert supervisor.end() == 0
         assert said(supervisor) == ["up", "asked", "stopped", "post [success] [exited] [0]"]
 
@@ -384,7 +384,7 @@ def test_the_first_thing_that_went_wrong_is_the_result(lines: list[str], words: 
 def test_a_service_that_was_stopped_has_not_failed_unless_it_had_to_be_killed(tmp_path: Path) -> None:
     main = 'ignore("TERM"); say("up"); wait()'
     with kept(tmp_path, f"ExecStart={acting(tmp_path, main)}", POST, "TimeoutStopSec=100ms") as supervisor:
-        supervisor.wait_log("up")
+        supervisor.wait_line("up")
         assert supervisor.end() == 0
         assert said(supervisor) == ["up", "post [timeout] [killed] [KILL]"]
 

@@ -231,7 +231,7 @@ def test_stopping_takes_each_step_only_for_its_time(tmp_path: Path) -> None:
     main = 'ignore("TERM"); say("up"); wait()'
     lines = (f"ExecStart={acting(tmp_path, main)}", f"ExecStop={hang}", f"ExecStopPost={hang}", "TimeoutStopSec=200ms")
     with kept(tmp_path, *lines) as supervisor:
-        supervisor.wait_log("up")
+        supervisor.wait_line("up")
         assert supervisor.end() == 0
         states = [line.rpartition(" ")[2] for line in supervisor.log if "timeout in state" in line]
         assert states == ["stop", "stop-sigterm", "stop-post", "final-sigterm"]

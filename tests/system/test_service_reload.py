@@ -106,7 +106,7 @@ def test_a_service_that_is_stopped_during_its_reload_ends_in_order(tmp_path: Pat
 def test_a_service_that_cannot_reload_is_left_alone(tmp_path: Path) -> None:
     main = 'on("HUP", lambda: say("heard")); say("up"); wait()'
     with kept(tmp_path, f"ExecStart={acting(tmp_path, main)}") as supervisor:
-        supervisor.wait_log("up")
+        supervisor.wait_line("up")
         reload(supervisor)
         supervisor.wait_log("SIGHUP: reloading")
         assert supervisor.end() == 0

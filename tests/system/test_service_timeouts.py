@@ -45,7 +45,7 @@ def test_a_stop_command_that_takes_too_long_is_followed_by_the_signal_of_the_mod
 @pytest.mark.parametrize(("mode", "name"), [("terminate", "KILL"), ("abort", "ABRT"), ("kill", "KILL")])
 def test_who_does_not_go_when_asked_is_aborted_before_he_is_killed(mode: str, name: str, tmp_path: Path) -> None:
     with kept(tmp_path, DEAF, *SOON, f"TimeoutStopFailureMode={mode}", POST) as supervisor:
-        supervisor.wait_log("up")
+        supervisor.wait_line("up")
         supervisor.end()
         assert said(supervisor)[1:] == [f"post [timeout] [killed] [{name}]"]
 
@@ -53,7 +53,7 @@ def test_who_does_not_go_when_asked_is_aborted_before_he_is_killed(mode: str, na
 def test_who_does_not_even_abort_is_killed(tmp_path: Path) -> None:
     deaf = "ExecStart=" + sh('trap "" TERM ABRT; echo up; exec sleep 1000')
     with kept(tmp_path, deaf, *SOON, "TimeoutAbortSec=50ms", "TimeoutStopFailureMode=abort", POST) as supervisor:
-        supervisor.wait_log("up")
+        supervisor.wait_line("up")
         supervisor.end()
         assert said(supervisor)[1:] == ["post [timeout] [killed] [KILL]"]
         assert [line.split()[-1] for line in supervisor.log if "timeout in" in line] == ["stop-sigterm", "stop-watchdog"]

@@ -142,7 +142,7 @@ def test_a_restart_after_the_watchdog_depends_on_the_policy(policy: str, again: 
 def test_a_service_that_is_being_stopped_is_not_watched(tmp_path: Path) -> None:
     body = 'on("TERM", lambda: (time.sleep(0.8), say("done"), os._exit(0))); tell("READY=1"); say("up"); wait()'
     with kept(tmp_path, *service(tmp_path, body, "WatchdogSec=400ms")) as supervisor:
-        supervisor.wait_log("up")
+        supervisor.wait_line("up")
         assert supervisor.end() == 0
         assert said(supervisor) == ["up", "done", "post [success] [exited] [0]"]
 
@@ -202,7 +202,7 @@ def test_more_time_to_stop_can_be_asked_for(tmp_path: Path) -> None:
         on("TERM", stop); tell("READY=1"); say("up"); wait()
     """
     with kept(tmp_path, *service(tmp_path, body, "TimeoutStopSec=1500ms")) as supervisor:
-        supervisor.wait_log("up")
+        supervisor.wait_line("up")
         assert supervisor.end() == 0
         assert said(supervisor) == ["up", "done", "post [success] [exited] [0]"]
 

@@ -242,7 +242,7 @@ def test_a_socket_is_not_polled_while_anybody_of_its_service_is_left(tmp_path: P
         supervisor.wait_log("has no ExecReload=")
         assert said(supervisor) == ["up"]
         open_gate(path)
-        supervisor.wait_log("up", 2)
+        eventually(lambda: supervisor.log.count("up") == 2, "it is up again")
         os.close(fd)
 
 

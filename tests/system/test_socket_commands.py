@@ -167,7 +167,7 @@ def test_stop_commands_run_when_the_services_have_ended(tmp_path: Path) -> None:
     slow = script(tmp_path, "slow", "trap 'sleep 0.2; echo service over; exit 0' TERM", "echo up", "while :; do sleep 0.05; done")
     service = f"[Service]\nExecStart={slow}"
     with started(unit(tmp_path, *SAY_ALL, service=service), arguments=["--now"]) as supervisor:
-        supervisor.wait_log("up")
+        supervisor.wait_line("up")
         supervisor.end()
     words = said(supervisor.log)
     assert words[words.index("service over") :] == ["service over", "stop-pre", "stop-post"]
