@@ -32,6 +32,7 @@ from tests.lab import (
     started,
     write_units,
 )
+from tests.services import OWN
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a service as somebody else")
 NOBODY = "65534"
@@ -204,7 +205,7 @@ def test_a_clean_environment_has_nothing_but_what_systemd_would_set(folder: Path
     lines = ["ExecStart=/usr/bin/env", "Environment=OWN=1"]
     with running(folder, *lines, arguments=["--clean-environment"], environment={"TEST_OUTER": "x"}) as supervisor:
         supervisor.wait_log("ended: exit status 0")
-        found = dict(line.split("=", 1) for line in supervisor.log if "=" in line and not line.startswith("one."))
+        found = dict(line.split("=", 1) for line in supervisor.log if "=" in line and not line.startswith(OWN))
     assert set(found) == {"PATH", "OWN", "INVOCATION_ID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
     assert "/usr/bin" in found["PATH"].split(":")
 

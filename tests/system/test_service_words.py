@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import alive, eventually, started, write_units
+from tests.lab import alive, children, eventually, started, write_units
 from tests.services import POST, acting, kept, outcome, said, sh, supervised, text
 
 OPENS = "open(folder / 'gate').read()"
@@ -50,6 +50,7 @@ def test_the_main_process_may_be_told_so_that_it_is_no_other(words: str, tmp_pat
         child = int(supervisor.wait_log("child ")[0].split()[1])
         supervisor.wait_log(f"the main process is {child}")
         supervisor.wait_log("is running")
+        eventually(lambda: child in children(supervisor.pid), "its parent has ended")
         os.kill(child, signal.SIGKILL)
         supervisor.wait_log("post [signal] [killed] [KILL]")
 
