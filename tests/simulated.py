@@ -22,6 +22,7 @@ from sockact.runtime.kernel import Account, Kernel
 from sockact.runtime.spawn import STEPS
 
 if TYPE_CHECKING:
+    from sockact.lifecycle.child import Control
     from sockact.net.addresses import Address
     from sockact.runtime.spawn import Image
 
@@ -123,12 +124,28 @@ class Group(Thing):
         return PRIORITY if bool(self.groups.inside(self.name)) is not self.seen else 0
 
 
+class Memory(Thing):
+    """What tells how many processes of a group were killed for want of memory."""
+
+    def __init__(self, groups: Groups, name: str) -> None:
+        self.groups = groups
+        self.name = name
+        self.seen = groups.kills[name]
+
+    def events(self) -> int:
+        return PRIORITY if self.groups.kills.get(self.name, 0) != self.seen else 0
+
+
 class Groups:
     """The control groups, where there are any."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.names: set[str] = set()
+        self.kills: dict[str, int] = {}
+        """Those whose memory is limited, and how many processes it has cost them."""
+        self.whole: set[str] = set()
+        """Those of which all are killed then."""
         self.there = True
 
     def inside(self, name: str) -> list[Process]:
@@ -163,9 +180,37 @@ class Groups:
         self.machine.may_fail_a_while("look at a group", errno.EMFILE, errno.ENFILE)
         return bool(self.inside(name))
 
-    def watch(self, name: str) -> int:
+    def apply(self, name: str, control: Control) -> None:
+        self.machine.may_fail("limit of a group", errno.EBUSY, errno.EMFILE)
+        self.kills.setdefault(name, 0)
+        if control.file == "memory.oom.group":
+            self.whole.add(name)
+
+    def watch(self, name: str, file: str) -> int:
         self.machine.may_fail_a_while("watch of a group", errno.EMFILE, errno.ENFILE)
-        return self.machine.new(Group(self, name))
+        if file == "cgroup.events":
+            return self.machine.new(Group(self, name))
+        if name not in self.kills:
+            raise error(errno.ENOENT)
+        return self.machine.new(Memory(self, name))
+
+    def oom_kills(self, name: str, fd: int) -> int:
+        self.machine.may_fail("look at the memory of a group", errno.EMFILE, errno.ENFILE)
+        if fd >= 0:
+            memory = self.machine.thing(fd)
+            assert isinstance(memory, Memory)
+            assert memory.name == name
+            memory.seen = self.kills[name]
+        return self.kills.get(name, 0)
+
+    def oom_kill(self, process: Process) -> list[Process]:
+        """The OOM killer has chosen a process; who dies. The kernel counts first."""
+        dying = [one for one in self.inside(process.home) if one is process or process.home in self.whole]
+        dying = [one for one in dying if not one.unkillable]
+        self.kills[process.home] += len(dying)
+        for one in dying:
+            self.machine.deliver(one, KILL)
+        return dying
 
     def is_emptied(self, fd: int) -> bool:
         group = self.machine.thing(fd)
@@ -181,6 +226,8 @@ class Groups:
     def remove(self, name: str) -> None:
         if not self.inside(name):
             self.names.discard(name)
+            self.kills.pop(name, None)
+            self.whole.discard(name)
 
     def name_of(self, pid: int) -> str:
         process = self.machine.processes.get(pid)

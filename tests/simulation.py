@@ -30,7 +30,7 @@ from sockact.runtime.orders import ALL, FIRST, Forward, Orders
 from sockact.runtime.supervisor import Supervisor
 from sockact.runtime.units import Service, Socket
 from tests.fakes import codes, gathered
-from tests.simulated import CHLD, KILL, BrokenPromiseError, Ear, File, Group, Machine, Pidfd, Port, Process, Thing, broken
+from tests.simulated import CHLD, KILL, BrokenPromiseError, Ear, File, Group, Machine, Memory, Pidfd, Port, Process, Thing, broken
 
 if TYPE_CHECKING:
     from sockact.runtime.spawn import Image
@@ -109,6 +109,8 @@ class Draw:
                 ("SuccessExitStatus", 0.1, ("1 SIGKILL",)),
                 ("RestartPreventExitStatus", 0.1, (1,)),
                 ("RestartForceExitStatus", 0.1, ("1",)),
+                ("MemoryMax", 0.3, ("64M",)),
+                ("OOMPolicy", 0.5, ("continue", "kill")),
             )
         )
 
@@ -121,6 +123,7 @@ class Draw:
         text += self.commands("ExecStartPre", "ExecStartPost", "ExecStopPre", "ExecStopPost", likely=0.12)
         text += self.some("PassFileDescriptorsToExec", 0.2, "yes") + self.some("RemoveOnStop", 0.3, "yes")
         text += self.some("KillMode", 0.3, "mixed", "process", "none") + self.some("TimeoutSec", 0.3, 3)
+        text += self.some("MemoryMax", 0.1, "64M")
         text += f"TriggerLimitBurst={self.pick((1, 2, 5, 20))}\n" + self.some("TriggerLimitIntervalSec", 0.5, 2, 30)
         text += self.some("PollLimitBurst", 0.3, 1, 3) + self.some("PollLimitIntervalSec", 0.3, 1)
         return text + ("[X-Sockact]\nTriggerLimitAction=pause\n" if self.chance() < 0.3 else "")
@@ -229,6 +232,8 @@ class Run:
         self.starts, self.triggers = Windows(machine), Windows(machine)
         self.owners: dict[str, Service | Socket] = {}
         """The unit of each invocation."""
+        self.starved: set[str] = set()
+        """The invocations that have to fail for want of memory."""
         self.supervisor = supervisor = Supervisor(machine, self.units, {"PATH": "/bin"}, self.log)
         processes = supervisor.work.processes
         processes._execute = machine.execute_image
@@ -337,8 +342,10 @@ class Run:
             done = self.signal(self.random.choice(STOPS))
         elif chosen < 0.82:
             done = self.hang_up()
-        elif chosen < 0.85:
+        elif chosen < 0.84:
             done = self.write_pid()
+        elif chosen < 0.86:
+            done = self.starve()
         elif chosen < 0.88:
             done = self.advance(random())
         else:
@@ -355,6 +362,8 @@ class Run:
         if chosen < 0.05 and self.call():
             return
         if chosen < 0.1 and self.say():
+            return
+        if chosen < 0.12 and self.starve():
             return
         if chosen < 0.65 and self.exit(going=True):
             return
@@ -394,6 +403,20 @@ class Run:
         how = random.choice(ENDS)
         self.tell(f"{process.pid} ({process.program}) ends: {how}")
         self.machine.ends(process, how)
+        return True
+
+    def starve(self) -> bool:
+        """A process is killed for want of memory, if one is where memory is limited."""
+        groups = self.machine.groups
+        found = [process for process in self.alive() if process.home in groups.kills and not process.unkillable]
+        if not found:
+            return False
+        process = self.random.choice(found)
+        unit = self.supervisor.work.services.get(process.home)
+        self.tell(f"{process.pid} ({process.program}) is killed for want of memory")
+        if unit and unit.result == "success" and unit.unit.service.oom_policy != "continue" and unit.state not in ENDED:
+            self.starved.add(unit.invocation)
+        groups.oom_kill(process)
         return True
 
     def say(self) -> bool:
@@ -560,8 +583,9 @@ class Run:
                 broken(f"{name} waits to be started for {blockers or 'nobody'}")
         things, expected = machine.things, 2 if machine.things else 0
         expected += machine.ear is not None
-        expected += sum(isinstance(thing, Group) for thing in things.values())
+        expected += sum(isinstance(thing, Group | Memory) for thing in things.values())
         self.check_groups()
+        self.check_memory()
         for socket in work.sockets.values():
             expected += self.check_socket(socket)
         for service in work.services.values():
@@ -587,6 +611,26 @@ class Run:
         left = machine.groups.names - ended - {unit.name for unit in watches}
         if left and not machine.faults:
             broken(f"control groups are left: {left}")
+
+    def check_memory(self) -> None:
+        """The memory of a group is watched for a unit that is at work, once, if it is limited; who has lost a process fails."""
+        machine, watches = self.machine, self.supervisor.work.processes._groups._watches
+        watched = Counter(thing.name for thing in machine.things.values() if isinstance(thing, Memory))
+        limited = {unit.name for unit in watches} & machine.groups.kills.keys()
+        if watched.keys() - limited or any(count > 1 for count in watched.values()):
+            broken(f"the memory of {dict(watched)} is watched, of {limited} it has to be")
+        if limited - watched.keys() and not self.tries_again():
+            broken(f"nobody watches the memory of {limited - watched.keys()}")
+        for service in self.supervisor.work.services.values():
+            untold = any(isinstance(thing, Memory) and thing.events() for thing in machine.things.values())
+            if service.invocation in self.starved and not untold and not machine.faults:
+                self.check_starved(service)
+
+    def check_starved(self, service: Service) -> None:
+        if service.result not in ("oom-kill", "start-limit-hit"):
+            broken(f"{service.name} has lost a process for want of memory, and its result is {service.result}")
+        if service.state in UP:
+            broken(f"{service.name} has lost a process for want of memory, and is {service.state.value}")
 
     def leaves(self, service: Service) -> bool:
         """Whether processes are left of it, or what tells of their end is still to be read."""

@@ -24,6 +24,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "type": ("simple", "exec", "forking", "oneshot", "notify", "notify-reload", "idle"),
     "kill_mode": ("control-group", "mixed", "process", "none"),
     "timeout_mode": ("terminate", "abort", "kill"),
+    "oom_policy": ("continue", "stop", "kill"),
     "result": (SUCCESS, EXIT_CODE, "exec-condition"),
     "reload": ("", "commands", "signal", "both"),
     "says": ("", "stopping", "reloading"),
@@ -252,6 +253,33 @@ RELOAD_POST MAIN_EXITED control -> RELOAD_POST
     *lines(SETTLES, "RELOAD_POST DONE", before="REPORT_RELOADED"),
     *lines(SETTLES, "RELOAD CONTROL_EXITED command_failed", before="REPORT_RELOAD_FAILED"),
     *lines(SETTLES, "RELOAD TIMEOUT", before="KILL_CONTROL REPORT_RELOAD_FAILED"),
+    # One of its processes was killed for want of memory: as OOMPolicy= says.
+    *lines(KILLS, "START_PRE OOM_KILLED", "START OOM_KILLED", "STOP OOM_KILLED"),
+    *lines(
+        KILLS_HARD,
+        *("START_POST OOM_KILLED oom_policy=kill", "RUNNING OOM_KILLED oom_policy=kill", "EXITED OOM_KILLED oom_policy=kill"),
+        *("RELOAD OOM_KILLED oom_policy=kill", "STOP OOM_KILLED oom_policy=kill"),
+        *("STOP_SIGTERM OOM_KILLED", "STOP_WATCHDOG OOM_KILLED", "STOP_SIGTERM OOM_KILLED oom_policy=kill"),
+    ),
+    *lines("""
+RUNNING OOM_KILLED main -> STOP: RUN
+RUNNING OOM_KILLED -> STOP: RUN
+EXITED OOM_KILLED -> STOP: RUN
+RELOAD_NOTIFY OOM_KILLED -> STOP: RUN
+RELOAD OOM_KILLED control -> STOP: KILL_CONTROL RUN
+START OOM_KILLED main oom_policy=continue -> START
+RUNNING OOM_KILLED main oom_policy=continue -> RUNNING
+RELOAD OOM_KILLED main oom_policy=continue -> RELOAD
+STOP_SIGTERM OOM_KILLED main oom_policy=continue -> STOP_SIGTERM
+FINAL_WATCHDOG OOM_KILLED main oom_policy=continue -> FINAL_WATCHDOG
+STOP_POST OOM_KILLED control -> FINAL_SIGKILL: KILL_HARD ARM_STOP
+FINAL_SIGTERM OOM_KILLED leftovers -> FINAL_SIGKILL: KILL_HARD ARM_STOP
+FINAL_SIGTERM OOM_KILLED leftovers kill_mode=mixed -> FINAL_SIGKILL: KILL_HARD ARM_STOP
+STOP_SIGKILL OOM_KILLED main oom_policy=kill -> STOP_SIGKILL
+FINAL_SIGKILL OOM_KILLED main -> FINAL_SIGKILL
+AUTO_RESTART OOM_KILLED -> AUTO_RESTART
+"""),
+    *lines(ENDS, "STOP_POST OOM_KILLED", "FINAL_SIGTERM OOM_KILLED leftovers kill_mode=process"),
     # Stopping: commands, ask, wait, kill, commands.
     *lines(KILLS, "STOP DONE", "STOP CONTROL_EXITED command_failed"),
     *lines(ABORTS, "STOP_SIGTERM TIMEOUT timeout_mode=abort", before="FAIL_TIMEOUT"),

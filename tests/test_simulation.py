@@ -52,7 +52,14 @@ def kill_nobody(run: Run) -> None:
     run.supervisor.work.processes.kill = lambda *_, **__: None  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("sabotage", [keep_open, leave_zombies, forget_deadlines, keep_deadlines, watch_on, kill_nobody])
+def ignore_the_oom_killer(run: Run) -> None:
+    run.supervisor.services.oom_killed = lambda service: None  # type: ignore[method-assign]
+
+
+SABOTAGES = (keep_open, leave_zombies, forget_deadlines, keep_deadlines, watch_on, kill_nobody, ignore_the_oom_killer)
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES)
 def test_a_supervisor_that_neglects_its_duties_is_found_out(sabotage: Callable[[Run], None]) -> None:
     with pytest.raises(BrokenPromiseError):  # noqa: PT012 - which of the runs shows it is of no interest
         for seed in range(50):

@@ -29,11 +29,12 @@ SHORTEST, LONGEST = 1000, 1_000_000
 
 def controls(section: CgroupSection) -> Iterator[Control]:
     """All of a section, in the order of the table."""
-    for key, controller, file, get in AMOUNTS:
-        amount = get(section)
-        if amount is not None:
-            text = "max" if amount.number == UNLIMITED else str(amount.number)
-            yield Control(key, controller, file, text, amount.share)
+    amounts = [(control, amount) for *control, get in AMOUNTS if (amount := get(section)) is not None]
+    for (key, controller, file), amount in amounts:
+        text = "max" if amount.number == UNLIMITED else str(amount.number)
+        yield Control(key, controller, file, text, amount.share)
+    if _dies_as_a_whole(section) and any(controller == "memory" for (_, controller, _), _ in amounts):
+        yield Control("OOMPolicy", "memory", "memory.oom.group", "1")
     weight = section.cpu_weight
     if weight is not None:
         file, text = ("cpu.idle", "1") if weight == IDLE_WEIGHT else ("cpu.weight", str(weight))
@@ -46,6 +47,11 @@ def controls(section: CgroupSection) -> Iterator[Control]:
         yield Control("AllowedCPUs", "cpuset", "cpuset.cpus", _list(section.allowed_processors))
     if section.allowed_memory_nodes:
         yield Control("AllowedMemoryNodes", "cpuset", "cpuset.mems", _list(section.allowed_memory_nodes))
+
+
+def _dies_as_a_whole(section: CgroupSection) -> bool:
+    """Whether the OOM killer has to take all processes; services alone can ask for that."""
+    return getattr(section, "oom_policy", "") == "kill"
 
 
 def _quota(share: int, seconds: float) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sockact.unit.statuses import ExitStatus
 
 SUCCESS, EXIT_CODE, SIGNAL, CORE_DUMP, TIMEOUT, PROTOCOL = "success", "exit-code", "signal", "core-dump", "timeout", "protocol"
-WATCHDOG, CONDITION, RESOURCES = "watchdog", "exec-condition", "resources"
+WATCHDOG, CONDITION, RESOURCES, OOM_KILL = "watchdog", "exec-condition", "resources", "oom-kill"
 START_LIMIT, TRIGGER_LIMIT, SERVICE_LIMIT = "start-limit-hit", "trigger-limit-hit", "service-start-limit-hit"
 """Results of a unit, by the names systemd gives them; the first that is not success stays, but for those of limits."""
 
@@ -63,7 +63,7 @@ class Exit(Record):
 
 
 _ABORTED = frozenset({SIGNAL, CORE_DUMP})
-_ABNORMAL = _ABORTED | {TIMEOUT, PROTOCOL, WATCHDOG, RESOURCES}
+_ABNORMAL = _ABORTED | {TIMEOUT, PROTOCOL, WATCHDOG, RESOURCES, OOM_KILL}
 RESTARTS = {
     "no": frozenset[str](),
     "always": _ABNORMAL | {SUCCESS, EXIT_CODE},

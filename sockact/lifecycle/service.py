@@ -52,6 +52,7 @@ class Event(Enum):
     GROUP_GONE = "no process is left"
     TIMEOUT = "the timer ran out"
     WATCHDOG = "no WATCHDOG=1 came in time"
+    OOM_KILLED = "the kernel has killed a process for want of memory"
     RELOAD = "reload"
     STOP = "stop"
     HURRY = "stop at once"
@@ -94,6 +95,7 @@ class Facts(Record):
     timeout_mode: str = "terminate"
     """What is done when the time is up: TimeoutStartFailureMode= or TimeoutStopFailureMode=, as the state is."""
     result: str = SUCCESS
+    oom_policy: str = "stop"
     restarts: bool = False
     """Whether Restart= wants it, after this result."""
     unmet: bool = False
@@ -242,6 +244,15 @@ def spares_at_once(facts: Facts) -> bool:
     return kills_at_once(facts) and spares(facts)
 
 
+def goes_on_without(facts: Facts) -> bool:
+    """Whether the kernel may kill its processes one by one."""
+    return facts.oom_policy == "continue"
+
+
+def dies_as_a_whole(facts: Facts) -> bool:
+    return facts.oom_policy == "kill"
+
+
 def hurried(facts: Facts) -> bool:
     return facts.hurried
 
@@ -279,6 +290,7 @@ _FINAL_ASKING = (_S.FINAL_WATCHDOG, _S.FINAL_SIGTERM)
 _FINAL = (*_FINAL_ASKING, _S.FINAL_SIGKILL)
 _WAITING = (*STARTING, *_UP, _S.STOP, _S.STOP_WATCHDOG, _S.STOP_SIGTERM)
 _ENDING = (_S.STOP, *_KILLING, _S.STOP_POST, *_FINAL)
+_CLEANING_UP = (_S.STOP_POST, *_FINAL_ASKING)
 _GONE = (_E.MAIN_EXITED, _E.CONTROL_EXITED, _E.GROUP_GONE)
 
 # How processes are made to go: the state to be in, the signal, the timer.
@@ -393,12 +405,15 @@ ROWS = (
     *_kills(_S.START, _E.MAIN_EXITED),
     Row((_S.START_POST, *_RELOAD, _S.STOP, _S.STOP_POST), _E.MAIN_EXITED),
     *_times_out((*STARTING, _S.STOP)),
-    *_kills(STARTING, _E.STOP),
+    # Who has lost a process to the OOM killer goes on, dies, or is stopped; who is being stopped is killed.
+    Row((*_WAITING, _S.EXITED, *_CLEANING_UP), _E.OOM_KILLED, guard=goes_on_without),
+    *_kills((*STARTING, *_UP, _S.EXITED, _S.STOP), _E.OOM_KILLED, guard=dies_as_a_whole, way=_KILL),
+    *_kills(STARTING, (_E.STOP, _E.OOM_KILLED)),
     # Running.
     Row((_S.RUNNING, *_RELOADING), _E.MAIN_EXITED, guard=is_outlived),
     *_settles((_S.RUNNING, *_RELOADING), (_E.MAIN_EXITED, _E.GROUP_GONE)),
     Row(_S.RUNNING, _E.TIMEOUT, _S.STOP, (_F.FAIL_TIMEOUT, _F.RUN)),
-    Row((_S.RUNNING, _S.EXITED, *_RELOADING), _E.STOP, _S.STOP, (_F.RUN,)),
+    Row((_S.RUNNING, _S.EXITED, *_RELOADING), (_E.STOP, _E.OOM_KILLED), _S.STOP, (_F.RUN,)),
     Row((_S.RUNNING, *_RELOADING), _E.STOPPING, _S.STOP_SIGTERM, (_F.ARM_STOP,)),
     *_kills((_S.START, _S.START_POST, *_UP), _E.WATCHDOG, _F.FAIL_WATCHDOG, way=_ABORT),
     # Reloading.
@@ -413,16 +428,17 @@ ROWS = (
     *_settles(_S.RELOAD_POST, _E.DONE, _F.REPORT_RELOADED),
     *_settles(_RELOAD, _E.CONTROL_EXITED, _F.REPORT_RELOAD_FAILED),
     *_settles(_RELOAD, _E.TIMEOUT, _F.KILL_CONTROL, _F.REPORT_RELOAD_FAILED),
-    Row(_RELOAD, _E.STOP, _S.STOP, (_F.KILL_CONTROL, _F.RUN)),
+    Row(_RELOAD, (_E.STOP, _E.OOM_KILLED), _S.STOP, (_F.KILL_CONTROL, _F.RUN)),
     Row(_RELOAD, _E.STOPPING, _S.STOP_SIGTERM, (_F.KILL_CONTROL, _F.ARM_STOP), guard=is_alive),
     Row(_RELOAD, _E.STOPPING),
     # Stopping: commands, ask, wait, kill, commands.
-    *_kills(_S.STOP, (_E.DONE, _E.CONTROL_EXITED)),
+    *_kills(_S.STOP, (_E.DONE, _E.CONTROL_EXITED, _E.OOM_KILLED)),
     Row(_KILLING, _GONE, guard=has_processes),
     *_cleans_up(_KILLING, _GONE),
     *_kills(_S.STOP_SIGTERM, _E.TIMEOUT, _F.FAIL_TIMEOUT, guard=aborts, way=_ABORT),
     Row((_S.STOP_SIGTERM, _S.STOP_WATCHDOG), _E.TIMEOUT, _S.STOP_POST, (_F.FAIL_TIMEOUT, _F.RUN), guard=spares),
     Row((_S.STOP_SIGTERM, _S.STOP_WATCHDOG), _E.TIMEOUT, _S.STOP_SIGKILL, (_F.FAIL_TIMEOUT, _F.KILL_HARD, _F.ARM_STOP)),
+    *_kills((_S.STOP_SIGTERM, _S.STOP_WATCHDOG), _E.OOM_KILLED, way=_KILL),
     # What survives SIGKILL hangs in the kernel; waiting on would help nobody.
     *_cleans_up(_S.STOP_SIGKILL, _E.TIMEOUT, _F.FAIL_TIMEOUT),
     *_finishes(_S.STOP_POST, (_E.DONE, _E.CONTROL_EXITED)),
@@ -431,6 +447,9 @@ ROWS = (
     Row(_S.STOP_POST, _E.TIMEOUT, _S.FAILED, (_F.FAIL_TIMEOUT, _F.TELL_DOWN), guard=spares_at_once),
     Row(_S.STOP_POST, _E.TIMEOUT, _S.FINAL_SIGKILL, (_F.FAIL_TIMEOUT, *_KILL[1:]), guard=kills_at_once),
     Row(_S.STOP_POST, _E.TIMEOUT, _S.FINAL_SIGTERM, (_F.FAIL_TIMEOUT, *_TERMINATE[1:])),
+    Row(_CLEANING_UP, _E.OOM_KILLED, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP), guard=only_leftovers_to_kill),
+    *_ends(_CLEANING_UP, _E.OOM_KILLED, guard=nobody_to_kill),
+    Row(_CLEANING_UP, _E.OOM_KILLED, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP)),
     Row(_FINAL_ASKING, _GONE, guard=anything_left),
     # The death of one may be what shows us another.
     Row(_S.FINAL_SIGKILL, _GONE, None, (_F.KILL_HARD,), guard=anything_left),
@@ -447,7 +466,7 @@ ROWS = (
     Row(_WAITING, _E.HURRY, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP), guard=only_leftovers_to_kill),
     *_ends(_WAITING, _E.HURRY, guard=nobody_to_kill),
     Row(_WAITING, _E.HURRY, _S.STOP_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP)),
-    Row((_S.STOP_POST, *_FINAL_ASKING), _E.HURRY, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP)),
+    Row(_CLEANING_UP, _E.HURRY, _S.FINAL_SIGKILL, (_F.KILL_HARD, _F.ARM_STOP)),
     Row((_S.STOP_SIGKILL, _S.FINAL_SIGKILL, *_OVER), _E.HURRY),
     # Said too early, too late, or for others; and the last of what a command left behind, while something else is awaited.
     Row((*_IDLE, *_UP, _S.CONDITION, _S.START_PRE, _S.START_POST, _S.EXITED, *_ENDING), _E.EXECUTED),
@@ -458,6 +477,7 @@ ROWS = (
     Row((*_IDLE, *STARTING, *_RELOAD, _S.RELOAD_NOTIFY, _S.EXITED, *_ENDING), _E.RELOADING),
     Row((*_IDLE, *STARTING, _S.EXITED, *_ENDING), _E.STOPPING),
     Row((*_IDLE, _S.CONDITION, _S.START_PRE, _S.EXITED, *_ENDING), _E.WATCHDOG),
+    Row((*_IDLE, _S.STOP_SIGKILL, _S.FINAL_SIGKILL), _E.OOM_KILLED),
     Row((*_IDLE, *STARTING, *_RELOAD, *_RELOADING, *_ENDING), _E.RELOAD),
     Row((*_IDLE, *STARTING, *_RELOAD, _S.EXITED, _S.STOP, _S.STOP_POST), _E.GROUP_GONE),
 )

@@ -211,20 +211,22 @@ class Cgroups:
         """Whether a group has processes, zombies aside."""
         return "populated 1\n" in _read(f"{self._base}/{name}/cgroup.events", "")
 
-    def watch(self, name: str) -> int:
-        """A descriptor of which epoll(7) reports EPOLLPRI when a group gets its first process or loses its last one."""
-        fd = os.open(f"{self._base}/{name}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+    def watch(self, name: str, file: str) -> int:
+        """A descriptor of which epoll(7) reports EPOLLPRI when that file changes: `cgroup.events` when the group gets its first
+        process or loses its last one, `memory.events` when a limit of its memory is felt."""
+        fd = os.open(f"{self._base}/{name}/{file}", os.O_RDONLY | os.O_CLOEXEC)
         os.read(fd, MOST_BYTES)
         return fd
 
     def is_emptied(self, fd: int) -> bool:
         """Whether a watched group has no processes any more, or is no more."""
-        try:
-            return b"populated 0\n" in os.pread(fd, MOST_BYTES, 0)
-        except OSError as error:
-            if error.errno != errno.ENODEV:
-                raise
-            return True
+        return "populated 1\n" not in _read_again(fd)
+
+    def oom_kills(self, name: str, fd: int) -> int:
+        """How many processes of a group the OOM killer has killed, by the descriptor that watches its `memory.events` if there is
+        one (-1 otherwise). The kernel counts first, and kills then."""
+        text = _read_again(fd) if fd >= 0 else _read(f"{self._base}/{name}/memory.events", "")
+        return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
 
     def kill(self, name: str) -> None:
         """End all processes of a group at once (before Linux 5.14: one by one, as long as more of them come)."""
@@ -372,6 +374,16 @@ def _read(path: str, otherwise: str | None = None) -> str:
             raise
         return otherwise
     return data.decode(errors="replace")
+
+
+def _read_again(fd: int) -> str:
+    """A file that is watched, which is watched on; nothing if its group is no more."""
+    try:
+        return os.pread(fd, MOST_BYTES, 0).decode(errors="replace")
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return ""
 
 
 def _write(path: str, text: str) -> None:

@@ -35,7 +35,8 @@ def told(how: Exit) -> str:
 
 class Processes:
     """All processes that commands are or have left behind. `ended` is told of the end of a command and what it was, `gone`
-    when nothing is left of a unit that runs none; `settle` has one end answered before the next one is told."""
+    when nothing is left of a unit that runs none, `oom_killed` when the kernel has killed one for want of memory, before that is
+    told as an end; `settle` has one end answered before the next one is told."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Processes:
         *,
         ended: Callable[[Unit, str, Exit], None],
         gone: Callable[[Unit], None],
+        oom_killed: Callable[[Unit], None],
         settle: Callable[[], None],
     ) -> None:
         self.kernel = kernel
@@ -54,7 +56,7 @@ class Processes:
         self._gone = gone
         self._settle = settle
         self._owners: dict[int, tuple[Unit, str]] = {}
-        self._groups = ByControlGroup(kernel, loop, log, gone)
+        self._groups = ByControlGroup(kernel, loop, log, gone, oom_killed)
         self._sessions = ByProcessGroup(kernel, self._owners)
         self._has_groups = False
 

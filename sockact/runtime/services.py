@@ -258,6 +258,13 @@ class Services:
             self._fail(service, result, how)
         self.work.post(service, Event.MAIN_EXITED, service.state)
 
+    def oom_killed(self, service: Service) -> None:
+        """The kernel has killed a process of it: what that stands for comes before what the end of the process would."""
+        self.work.report_oom(service)
+        if service.unit.service.oom_policy != "continue":
+            service.fail(limits.OOM_KILL)
+        self.work.post(service, Event.OOM_KILLED)
+
     def _fail(self, service: Service, result: str, how: Exit) -> None:
         service.fail(result)
         service.cause = service.cause or (how if how.status else None)

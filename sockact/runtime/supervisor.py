@@ -53,7 +53,9 @@ class Supervisor:
         self.queue: deque[tuple[Unit, object, object]] = deque()
         self.work = work = Work(kernel, units, environment, log, lambda *event: self.queue.append(event))
         work.loop = Loop(kernel, self._drain, self._complain)
-        work.processes = Processes(kernel, work.loop, log, ended=self._ended, gone=self._gone, settle=self._drain)
+        work.processes = Processes(
+            kernel, work.loop, log, ended=self._ended, gone=self._gone, oom_killed=self._oom_killed, settle=self._drain
+        )
         work.sockets = {name: Socket(unit, units.templates.get(name)) for name, unit in units.sockets.items()}
         work.services = {name: Service(unit) for name, unit in units.services.items()}
         self.sockets = Sockets(work)
@@ -313,6 +315,12 @@ class Supervisor:
 
     def _gone(self, unit: Unit) -> None:
         self.work.post(unit, ServiceEvent.GROUP_GONE if isinstance(unit, Service) else SocketEvent.GROUP_GONE)
+
+    def _oom_killed(self, unit: Unit) -> None:
+        if isinstance(unit, Service):
+            self.services.oom_killed(unit)
+        elif isinstance(unit, Socket):
+            self.work.report_oom(unit)
 
 
 def _action(unit: Socket | Service, failed: bool, ran: bool) -> tuple[str, int | None]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sockact.lifecycle.child import Control
     from sockact.runtime.kernel import Kernel
     from sockact.runtime.loop import Loop
+    from sockact.runtime.oom import OomKills
     from sockact.runtime.processes import Log
     from sockact.runtime.units import Unit
 
@@ -38,13 +39,18 @@ def signals(number: int) -> tuple[int, ...]:
 
 
 class ByControlGroup:
-    """A control group for each unit. `gone` is told when the last process has left that of a unit which runs none."""
+    """A control group for each unit. `gone` is told when the last process has left that of a unit which runs none, `oom_killed`
+    when the kernel has killed one for want of memory."""
 
-    def __init__(self, kernel: Kernel, loop: Loop, log: Log, gone: Callable[[Unit], None]) -> None:
+    def __init__(
+        self, kernel: Kernel, loop: Loop, log: Log, gone: Callable[[Unit], None], oom_killed: Callable[[Unit], None]
+    ) -> None:
         self.kernel = kernel
         self.loop = loop
         self.log = log
         self._gone = gone
+        self._oom_killed = oom_killed
+        self._oom: OomKills | None = None
         self._watches: dict[Unit, int] = {}
         """The units that have a group, and by which descriptor theirs is watched."""
         self._outlived: dict[Unit, int] = {}
@@ -66,6 +72,8 @@ class ByControlGroup:
         """Remove all groups but those that somebody still is in."""
         for fd in (*self._watches.values(), *self._outlived.values()):
             self._close(fd)
+        if self._oom:
+            self._oom.end()
         self.kernel.cgroups.end()
 
     def has(self, unit: Unit) -> bool:
@@ -86,7 +94,16 @@ class ByControlGroup:
             return -1
         watch = self._watches.get(unit, self._outlived.pop(unit, UNWATCHED))
         self._watches[unit] = UNWATCHED if watch == EMPTY else watch
+        if any(control.controller == "memory" for control in controls):
+            self._watch_memory(unit)
         return fd
+
+    def _watch_memory(self, unit: Unit) -> None:
+        if self._oom is None:
+            from sockact.runtime.oom import OomKills
+
+            self._oom = OomKills(self.kernel, self.loop, self.log, self._oom_killed)
+        self._oom.begin(unit)
 
     def _limit(self, unit: Unit, controls: Iterable[Control]) -> None:
         for control in controls:
@@ -104,6 +121,8 @@ class ByControlGroup:
 
     def left(self, unit: Unit, pid: int = 0) -> None:
         """A process is a command no longer: if it was the last one, the end of the others will be told."""
+        if self._oom:
+            self._oom.look(unit)
         if unit not in self._watches or any(other != pid for other in unit.pids.values()):
             return
         if not self._watch(unit) and not unit.pids:
@@ -120,7 +139,7 @@ class ByControlGroup:
                 return False
             if watch >= 0:
                 return True
-            fd = groups.watch(unit.name)
+            fd = groups.watch(unit.name, "cgroup.events")
             self.loop.watch(fd, lambda _: self._look(unit, fd), events=select.EPOLLPRI)
         except OSError as error:
             self.log("warning", unit.name, f"cannot watch its control group: {error.strerror}; trying again in a second")
@@ -139,6 +158,8 @@ class ByControlGroup:
             self.kernel.cgroups.remove(unit.name)
             return
         self._watches[unit] = UNWATCHED
+        if self._oom:
+            self._oom.look(unit)
         if not unit.pids:
             self._gone(unit)
 
@@ -187,6 +208,8 @@ class ByControlGroup:
 
     def forget(self, unit: Unit) -> None:
         """Whatever is left of the unit is nobody's any more; its group goes with the last of them."""
+        if self._oom:
+            self._oom.forget(unit)
         outlived = self._watch(unit)
         watch = self._watches.pop(unit)
         if outlived:

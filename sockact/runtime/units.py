@@ -303,6 +303,7 @@ FIND: dict[str, Callable[[Findings], object]] = {
     "kill_mode": lambda at: at.settings.kill_mode,
     "timeout_mode": lambda at: at.service.timeout_mode,
     "result": lambda at: at.service.result,
+    "oom_policy": lambda at: at.settings.oom_policy,
     "restarts": lambda at: at.service.restarts_itself,
     "unmet": lambda at: bool(at.service.unmet),
     "limited": lambda at: at.service.limited(at.event, at.now()),

@@ -50,6 +50,13 @@ class Work:
         section = unit.unit.service if isinstance(unit, units.Service) else unit.unit.socket
         spawn.release(self.kernel, section, unit.name, restarts, lambda text: self.log(WARNING, unit.name, text))
 
+    def report_oom(self, unit: Service | Socket) -> None:
+        """Say that the kernel has killed a process of a unit, and which limit may have been the reason."""
+        section = unit.unit.service if isinstance(unit, units.Service) else unit.unit.socket
+        origin = section.origin("memory_max")
+        limit = f" ({origin.key}={origin.value})" if origin else ""
+        self.log(ERROR, unit.name, f"the kernel has killed a process of it for want of memory{limit}")
+
     def arm(self, unit: Unit, seconds: float, event: object) -> None:
         """Set the one timer of a unit."""
         self.disarm(unit)

@@ -72,14 +72,87 @@ def a_limit_of_a_threaded_controller_alone_is_set_as_well(folder: Path) -> None:
         expect_as_before()
 
 
+EATER = f"{sys.executable} -ISc 'x = b\"x\" * (200 << 20)'"
+LITTLE = ("MemoryMax=32M", "MemorySwapMax=0")
+POST = "ExecStopPost=/bin/echo post $SERVICE_RESULT $EXIT_CODE $EXIT_STATUS"
+OOM_KILL = "one.service: error: the kernel has killed a process of it for want of memory (MemoryMax=32M)"
+
+
 @check
 def who_takes_more_memory_than_it_may_is_killed_and_sockact_lives(folder: Path) -> None:
-    eater = f"ExecStart={sys.executable} -ISc 'x = b\"x\" * (200 << 20)'"
-    post = "ExecStopPost=/bin/echo post $SERVICE_RESULT $EXIT_CODE $EXIT_STATUS"
-    with running(folder, eater, "MemoryMax=32M", "MemorySwapMax=0", post) as supervisor:
-        words = supervisor.wait_log("post ")[-1].split()
-        assert words[-2:] == ["killed", "KILL"], words
+    with running(folder, f"ExecStart={EATER}", *LITTLE, POST) as supervisor:
+        assert supervisor.wait_log("post ")[-1] == "post oom-kill killed KILL"
+        assert sum(OOM_KILL in line for line in supervisor.log) == 1
         eventually(lambda: not (BOX / "sockact/one.service").exists(), "the group has gone")
+        assert watches(supervisor) == 0
+    expect_as_before()
+
+
+@check
+def a_service_may_go_on_without_a_process_that_was_killed_for_want_of_memory(folder: Path) -> None:
+    with running(folder, *worker_eats(folder), "OOMPolicy=continue") as supervisor:
+        assert read(BOX / "sockact/one.service/memory.oom.group") == "0"
+        (folder / "go").touch()
+        supervisor.wait_log(OOM_KILL)
+        assert supervisor.end() == 0
+        assert {"stop success", "post success killed TERM"} <= {*supervisor.log}
+    expect_as_before()
+
+
+@check
+def a_service_is_stopped_that_has_lost_a_process_for_want_of_memory(folder: Path) -> None:
+    with running(folder, *worker_eats(folder)) as supervisor:
+        (folder / "go").touch()
+        supervisor.wait_log("post oom-kill killed TERM")
+        assert "stop oom-kill" in supervisor.log
+        assert sum(OOM_KILL in line for line in supervisor.log) == 1
+    expect_as_before()
+
+
+@check
+def a_service_is_killed_as_a_whole_that_has_lost_a_process_for_want_of_memory(folder: Path) -> None:
+    with running(folder, *worker_eats(folder), "OOMPolicy=kill") as supervisor:
+        assert read(BOX / "sockact/one.service/memory.oom.group") == "1"
+        (folder / "go").touch()
+        supervisor.wait_log("post oom-kill killed KILL")
+        assert not any(line.startswith("stop ") for line in supervisor.log), supervisor.log
+    expect_as_before()
+
+
+@check
+def a_main_process_that_is_killed_for_want_of_memory_is_one_that_has_ended_abnormally(folder: Path) -> None:
+    """And has not been aborted; with OOMPolicy=continue it is a signal like any other."""
+    script = folder / "once"
+    for restart, policy, result, again in (
+        ("on-abnormal", "stop", "oom-kill", True),
+        ("on-abort", "kill", "oom-kill", False),
+        ("on-abort", "continue", "signal", True),
+    ):
+        script.write_text(f"[ -e {folder}/{policy} ] && echo again && exec sleep 1000\n>{folder}/{policy}\nexec {EATER}\n")
+        lines = (f"Restart={restart}", f"OOMPolicy={policy}", "RestartSec=0", POST)
+        with running(folder, f"ExecStart=/bin/sh {script}", *LITTLE, *lines) as supervisor:
+            supervisor.wait_log(f"post {result} killed KILL")
+            if again:
+                supervisor.wait_log("again")
+            else:
+                eventually(lambda: not (BOX / "sockact/one.service").exists(), "the group has gone")
+            assert sum("started, pid" in line for line in supervisor.log) == 1 + again
+        expect_as_before()
+
+
+@check
+def restarts_that_leave_somebody_behind_have_the_memory_of_the_group_watched_once(folder: Path) -> None:
+    script = folder / "leave"
+    script.write_text(f"sleep 1000 >/dev/null 2>&1 &\necho >>{folder}/runs\n[ $(wc -l <{folder}/runs) -lt 4 ] && exit 0\n"
+                      "echo last\nexec sleep 999\n")  # fmt: skip
+    lines = (f"ExecStart=/bin/sh {script}", "MemoryMax=64M", "KillMode=process", "Restart=always", "RestartSec=0")
+    with running(folder, *lines) as supervisor:
+        supervisor.wait_log("last")
+        assert len(pids(BOX / "sockact/one.service")) == 5
+        assert watches(supervisor) == 1
+        for pid in pids(BOX / "sockact/one.service"):
+            if b"1000" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, 9)
     expect_as_before()
 
 
@@ -171,6 +244,19 @@ def process_1_of_a_container_moves_all_that_is_in_its_group(folder: Path) -> Non
 
 
 # What the checks stand on.
+
+
+def worker_eats(folder: Path) -> tuple[str, ...]:
+    """A service whose main process lives while another one, when it may go, takes too much."""
+    script = folder / "main"
+    script.write_text(f"(until [ -e {folder}/go ]; do sleep 0.1; done; exec {EATER}) &\necho main\nexec sleep 1000\n")
+    return f"ExecStart=/bin/sh {script}", *LITTLE, "ExecStop=/bin/echo stop $SERVICE_RESULT", POST
+
+
+def watches(supervisor: Supervisor) -> int:
+    """How many groups have their memory watched, by the descriptors of the supervisor."""
+    descriptors = [path.readlink() for path in Path(f"/proc/{supervisor.pid}/fd").iterdir()]
+    return sum(path.name == "memory.events" for path in descriptors)
 
 
 @contextmanager

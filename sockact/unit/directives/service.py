@@ -230,6 +230,17 @@ class ServiceSection(ExecutionSection, title="Service"):
         examples=("no",),
         rejects=("x",),
     )
+    oom_policy: str = directive(
+        "OOMPolicy",
+        words_as_choice("continue", "stop", "kill"),
+        "What is done when the kernel has killed a process of the service for want of memory: it is said in the log, and the "
+        "service goes on (continue), it is stopped (stop), or the kernel kills all of its processes at once (kill); a service "
+        "that does not go on has failed, with the result oom-kill. Nothing is known of this, and nothing is done, without "
+        "MemoryMax= or another directive that takes the controller memory.",
+        "stop",
+        examples=("continue", "kill"),
+        rejects=("terminate",),
+    )
     reload_signal: int = directive(
         "ReloadSignal",
         SIGNAL,
@@ -329,7 +340,7 @@ class ServiceSection(ExecutionSection, title="Service"):
         **known.EXECUTION,
         **not_applied(
             {
-                "sockact does not do this": "OOMPolicy LUOSession USBFunctionDescriptors USBFunctionStrings",
+                "sockact does not do this": "LUOSession USBFunctionDescriptors USBFunctionStrings",
                 "all commands run below RootDirectory=": "RootDirectoryStartOnly",
                 "credentials are loaded when the service starts, and stay as they are until then": "RefreshOnReload",
                 "it is for systemctl restart; what sockact restarts has ended before": "RestartKillSignal",
