@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from sockact.lifecycle.service import Event, State
 from sockact.record import TYPE_CHECKING
-from sockact.runtime.processes import CONTROL, MAIN
-from sockact.runtime.units import Service, Stored
-from sockact.runtime.work import DEBUG, ERROR, INFO, WARNING
+from sockact.runtime.log import DEBUG, ERROR, INFO, WARNING
+from sockact.runtime.units import CONTROL, MAIN, Service, Stored
 from sockact.unit.values import is_fd_name
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from sockact.lifecycle.dependencies import Dependencies
 from sockact.lifecycle.service import Event, State
 from sockact.lifecycle.socket import Event as SocketEvent
 from sockact.record import TYPE_CHECKING
+from sockact.runtime.log import ERROR, INFO
 from sockact.runtime.services import outcome
 from sockact.runtime.units import UP, Service
-from sockact.runtime.work import ERROR, INFO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,9 +8,8 @@ from sockact.lifecycle import limits
 from sockact.lifecycle.limits import Exit
 from sockact.lifecycle.service import Event, State
 from sockact.record import TYPE_CHECKING
-from sockact.runtime.processes import CONTROL, MAIN
-from sockact.runtime.units import UP
-from sockact.runtime.work import INFO, WARNING
+from sockact.runtime.log import INFO, WARNING
+from sockact.runtime.units import CONTROL, MAIN, UP
 
 if TYPE_CHECKING:
     from sockact.runtime.units import Service

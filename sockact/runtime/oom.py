@@ -12,13 +12,14 @@ import select
 from functools import partial
 
 from sockact.record import TYPE_CHECKING
+from sockact.runtime.log import WARNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockact.runtime.kernel import Kernel
+    from sockact.runtime.log import Log
     from sockact.runtime.loop import Loop
-    from sockact.runtime.processes import Log
     from sockact.runtime.units import Unit
 
 EVENTS = "memory.events"
@@ -63,7 +64,7 @@ class OomKills:
         if error.errno == errno.ENOENT:
             self.forget(unit)  # it has not got the controller, and was told so
             return
-        self.log("warning", unit.name, f"cannot watch its memory: {error.strerror}; trying again in a second")
+        self.log(WARNING, unit.name, f"cannot watch its memory: {error.strerror}; trying again in a second")
         self.loop.after(1.0, partial(self._retry, unit))
 
     def _retry(self, unit: Unit) -> None:
@@ -83,7 +84,7 @@ class OomKills:
         try:
             return self.kernel.cgroups.oom_kills(unit.name, self._watches[unit])
         except OSError as error:
-            self.log("warning", unit.name, f"cannot tell whom the OOM killer has killed: {error.strerror}")
+            self.log(WARNING, unit.name, f"cannot tell whom the OOM killer has killed: {error.strerror}")
             return otherwise
 
     def forget(self, unit: Unit) -> None:

@@ -9,23 +9,17 @@ from sockact.lifecycle.limits import Exit
 from sockact.net import linux
 from sockact.record import TYPE_CHECKING
 from sockact.runtime import spawn
-from sockact.runtime.trees import SCARCE, ByControlGroup, ByProcessGroup, signals
+from sockact.runtime.log import ERROR, WARNING
+from sockact.runtime.trees import SCARCE, SIGKILL, ByControlGroup, ByProcessGroup, signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockact.lifecycle.child import ChildPlan
     from sockact.runtime.kernel import Kernel
+    from sockact.runtime.log import Log
     from sockact.runtime.loop import Loop
     from sockact.runtime.units import Unit
-
-    Log = Callable[[str, str, str], None]
-    """level, who, what"""
-
-SIGKILL = linux.SIGNALS["KILL"]
-
-MAIN, CONTROL = "main", "control"
-"""What a process is for its unit: the one that does the work, or the one that runs its other commands."""
 
 
 def told(how: Exit) -> str:
@@ -66,7 +60,7 @@ class Processes:
         if self._execute is None:
             if not self.kernel.become_subreaper():
                 text = "cannot adopt orphaned processes (prctl); the end of what a service leaves behind is not noticed"
-                self.log("warning", "sockact", text)
+                self.log(WARNING, "sockact", text)
             self._has_groups = self._groups.begin()
             self._execute = spawn.executor(self.kernel, self.kernel.not_default())
         return self._execute
@@ -89,7 +83,7 @@ class Processes:
         try:
             group = self._groups.enter(unit, plan.extras.controls) if self._has_groups else -1
             try:
-                note = partial(self.log, "warning", unit.name)
+                note = partial(self.log, WARNING, unit.name)
                 pid, failure = spawn.spawn(self.kernel, plan, execute, unit.name, note=note, group=group)
             finally:
                 if group >= 0:
@@ -111,7 +105,7 @@ class Processes:
         """No process could be made: the command has ended, and is tried again if somebody may give back what is wanting."""
         unit.starved = error.errno in SCARCE
         again = "; trying again in a second" if unit.starved else ""
-        self.log("error", unit.name, f"cannot make a process: {error.strerror}{again}")
+        self.log(ERROR, unit.name, f"cannot make a process: {error.strerror}{again}")
         self._ended(unit, role, Exit(1))
 
     def adopt(self, unit: Unit, role: str, pid: int) -> None:
@@ -124,7 +118,7 @@ class Processes:
             self._tree(unit).left(unit, before)
 
     def _not_started(self, unit: Unit, plan: ChildPlan, failure: spawn.Failure) -> None:
-        self.log("error", unit.name, f"{failure.step} failed ({plan.command.program}): {failure.why}")
+        self.log(ERROR, unit.name, f"{failure.step} failed ({plan.command.program}): {failure.why}")
 
     def reap(self) -> None:
         """Collect every child that has ended, orphans included."""

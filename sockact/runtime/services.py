@@ -11,9 +11,11 @@ from sockact.lifecycle.socket import Event as SocketEvent
 from sockact.net import linux
 from sockact.net.plan import fd_name
 from sockact.record import TYPE_CHECKING, assert_never
+from sockact.runtime.log import DEBUG, ERROR, INFO, WARNING
 from sockact.runtime.mainpid import MainProcesses
-from sockact.runtime.processes import CONTROL, MAIN, told
-from sockact.runtime.work import DEBUG, ERROR, FOREVER, INFO, WARNING
+from sockact.runtime.processes import told
+from sockact.runtime.units import CONTROL, MAIN
+from sockact.runtime.work import FOREVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

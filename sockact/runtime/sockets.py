@@ -8,10 +8,11 @@ from sockact.lifecycle.socket import Effect, Event, State
 from sockact.net.plan import fd_name, network, options_of_connections, plan
 from sockact.record import TYPE_CHECKING, assert_never
 from sockact.runtime import listeners
+from sockact.runtime.log import DEBUG, ERROR, INFO, WARNING
 from sockact.runtime.loop import READABLE
-from sockact.runtime.processes import CONTROL, SIGKILL, told
-from sockact.runtime.units import Accepted, Service, Socket
-from sockact.runtime.work import DEBUG, ERROR, INFO, WARNING
+from sockact.runtime.processes import told
+from sockact.runtime.trees import SIGKILL
+from sockact.runtime.units import CONTROL, Accepted, Service, Socket
 from sockact.unit.specifiers import split_name
 
 if TYPE_CHECKING:

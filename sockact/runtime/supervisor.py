@@ -20,21 +20,23 @@ from sockact.net import linux
 from sockact.record import TYPE_CHECKING
 from sockact.runtime.hearing import Hearing
 from sockact.runtime.jobs import Jobs
+from sockact.runtime.log import ERROR, INFO
 from sockact.runtime.loop import Loop
 from sockact.runtime.notify import Notifications
 from sockact.runtime.orders import FIRST, Orders
-from sockact.runtime.processes import MAIN, SIGKILL, Processes
+from sockact.runtime.processes import Processes
 from sockact.runtime.services import Services
 from sockact.runtime.sockets import Sockets
-from sockact.runtime.units import UP, Accepted, Findings, Service, Socket
-from sockact.runtime.work import ERROR, INFO, Work
+from sockact.runtime.trees import SIGKILL
+from sockact.runtime.units import MAIN, UP, Accepted, Findings, Service, Socket
+from sockact.runtime.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sockact.lifecycle.limits import Exit
     from sockact.runtime.kernel import Kernel
-    from sockact.runtime.processes import Log
+    from sockact.runtime.log import Log
     from sockact.runtime.units import Unit
     from sockact.unit.directives.unit import UnitSection
     from sockact.unit.gather import UnitSet

@@ -9,15 +9,16 @@ from functools import partial
 
 from sockact.net import linux
 from sockact.record import TYPE_CHECKING
+from sockact.runtime.log import INFO, WARNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from sockact.lifecycle.child import Control
     from sockact.runtime.kernel import Kernel
+    from sockact.runtime.log import Log
     from sockact.runtime.loop import Loop
     from sockact.runtime.oom import OomKills
-    from sockact.runtime.processes import Log
     from sockact.runtime.units import Unit
 
     Owners = Mapping[int, tuple[Unit, str]]
@@ -64,7 +65,7 @@ class ByControlGroup:
             self.kernel.cgroups.begin()
         except OSError as error:
             how = "units are held together by process groups"
-            self.log("info", "sockact", f"no control groups: {error.strerror}; {how}")
+            self.log(INFO, "sockact", f"no control groups: {error.strerror}; {how}")
             return False
         return True
 
@@ -117,7 +118,7 @@ class ByControlGroup:
         told = what, error.strerror or ""
         if told not in self._told:
             self._told.add(told)
-            self.log("warning", unit.name, ": ".join(told))
+            self.log(WARNING, unit.name, ": ".join(told))
 
     def left(self, unit: Unit, pid: int = 0) -> None:
         """A process is a command no longer: if it was the last one, the end of the others will be told."""
@@ -142,7 +143,7 @@ class ByControlGroup:
             fd = groups.watch(unit.name, "cgroup.events")
             self.loop.watch(fd, lambda _: self._look(unit, fd), events=select.EPOLLPRI)
         except OSError as error:
-            self.log("warning", unit.name, f"cannot watch its control group: {error.strerror}; trying again in a second")
+            self.log(WARNING, unit.name, f"cannot watch its control group: {error.strerror}; trying again in a second")
             if fd >= 0:
                 self.kernel.close(fd)
             self.loop.after(1.0, partial(self.left, unit))
@@ -183,7 +184,7 @@ class ByControlGroup:
         try:
             return {*self.kernel.cgroups.pids(unit.name)} - {*unit.pids.values()}
         except OSError as error:
-            self.log("warning", unit.name, f"cannot tell who is in its control group: {error.strerror}")
+            self.log(WARNING, unit.name, f"cannot tell who is in its control group: {error.strerror}")
             return set()
 
     def send(self, unit: Unit, number: int) -> None:
@@ -200,7 +201,7 @@ class ByControlGroup:
         try:
             self.kernel.cgroups.kill(unit.name)
         except OSError as error:
-            self.log("warning", unit.name, f"cannot kill its control group: {error.strerror}")
+            self.log(WARNING, unit.name, f"cannot kill its control group: {error.strerror}")
 
     def owner(self, pid: int) -> Unit | None:
         name = self.kernel.cgroups.name_of(pid) if self._watches else ""

@@ -14,7 +14,6 @@ from sockact.lifecycle.service import State as ServiceState
 from sockact.lifecycle.socket import Event as SocketEvent
 from sockact.lifecycle.socket import State as SocketState
 from sockact.record import TYPE_CHECKING, Record
-from sockact.runtime.processes import CONTROL, MAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from sockact.unit.load import ServiceUnit, SocketUnit
 
 
+MAIN, CONTROL = "main", "control"
+"""What a process is for its unit: the one that does the work, or the one that runs its other commands."""
 UP = (
     *(ServiceState.RUNNING, ServiceState.EXITED),
     *(ServiceState.RELOAD, ServiceState.RELOAD_SIGNAL, ServiceState.RELOAD_NOTIFY, ServiceState.RELOAD_POST),

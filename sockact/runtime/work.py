@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from sockact.record import TYPE_CHECKING
 from sockact.runtime import spawn, units
+from sockact.runtime.log import ERROR, WARNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sockact.runtime.kernel import Kernel
+    from sockact.runtime.log import Log
     from sockact.runtime.loop import Loop
     from sockact.runtime.notify import Notifications
-    from sockact.runtime.processes import Log, Processes
+    from sockact.runtime.processes import Processes
     from sockact.runtime.units import Service, Socket, Unit
     from sockact.unit.gather import UnitSet
 
     Post = Callable[[Unit, object, object], None]
     """A unit, what happened to it, and with what."""
 
-DEBUG, INFO, WARNING, ERROR = "debug", "info", "warning", "error"
 FOREVER = float("inf")
 
 
