@@ -33,6 +33,8 @@ from tests.fakes import codes, gathered
 from tests.simulated import CHLD, KILL, BrokenPromiseError, Ear, File, Group, Machine, Memory, Pidfd, Port, Process, Thing, broken
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sockact.runtime.spawn import Image
     from sockact.unit.gather import UnitSet
     from sockact.unit.load import SocketUnit
@@ -228,6 +230,8 @@ class Run:
         self.budget = random.randrange(3, 25)
         self.turns = self.steps = self.effects = 0
         self.stops = 0
+        self.at_work = ""
+        """The unit that answers to an event."""
         self.clients = 0
         self.starts, self.triggers = Windows(machine), Windows(machine)
         self.owners: dict[str, Service | Socket] = {}
@@ -268,6 +272,20 @@ class Run:
 
         supervisor.services.do = service  # type: ignore[method-assign,assignment]
         supervisor.sockets.do = socket  # type: ignore[method-assign,assignment]
+        for name in ("_step_service", "_step_socket"):
+            setattr(supervisor, name, self.one_at_a_time(getattr(supervisor, name)))
+
+    def one_at_a_time(self, step: Callable[..., None]) -> Callable[..., None]:
+        """Units are told of each other by the queue alone: none is at work while another one is."""
+
+        def alone(unit: Service | Socket, event: object, detail: object) -> None:
+            if self.at_work:
+                broken(f"{unit.name} answers to {event}, and {self.at_work} is at work")
+            self.at_work = unit.name
+            step(unit, event, detail)
+            self.at_work = ""
+
+        return alone
 
     def tire(self, unit: Service | Socket) -> None:
         self.effects += 1

@@ -90,6 +90,7 @@ class Supervisor:
             self._begin(orders.now)
         else:
             self._end_all()
+            self._drain()
         while not self._finished():
             work.loop.turn()
         self._close_all()
@@ -175,12 +176,12 @@ class Supervisor:
                 self.work.post(service, ServiceEvent.HURRY)
         else:
             self.jobs.stop_all()
-        self._drain()
 
     def _finished(self) -> bool:
         refused = next((name for name in self.jobs.refused if self.orders.exit in (FIRST, name)), None)
         if refused and not self.ending:
             self._exit(refused, f"--exit={self.orders.exit}", 1)
+            self._drain()
         ended = all(service.over for service in self.work.services.values())
         return ended and (self.ending or all(socket.over for socket in self.work.sockets.values()))
 
