@@ -228,7 +228,7 @@ RUNNING TIMEOUT -> STOP: FAIL_TIMEOUT RUN   # RuntimeMaxSec=
 EXITED STOP -> STOP: RUN
 RUNNING STOPPING -> STOP_SIGTERM: ARM_STOP
 RUNNING MAIN_EXITED leftovers exits_last -> RUNNING   # ExitType=cgroup
-RUNNING GROUP_GONE leftovers exits_last -> RUNNING: ARM_RUNTIME   # another group is left
+RUNNING GROUP_GONE leftovers exits_last result=exit-code -> RUNNING   # another group is left
 START_POST DONE leftovers exits_last -> RUNNING: ARM_RUNTIME
 START_POST DONE leftovers exits_last says=stopping -> STOP_SIGTERM: ARM_STOP
 RELOAD_NOTIFY MAIN_EXITED leftovers exits_last result=exit-code -> RELOAD_NOTIFY

@@ -410,7 +410,7 @@ ROWS = (
     *_kills((*STARTING, *_UP, _S.EXITED, _S.STOP), _E.OOM_KILLED, guard=dies_as_a_whole, way=_KILL),
     *_kills(STARTING, (_E.STOP, _E.OOM_KILLED)),
     # Running.
-    Row((_S.RUNNING, *_RELOADING), _E.MAIN_EXITED, guard=is_outlived),
+    Row((_S.RUNNING, *_RELOADING), (_E.MAIN_EXITED, _E.GROUP_GONE), guard=is_outlived),
     *_settles((_S.RUNNING, *_RELOADING), (_E.MAIN_EXITED, _E.GROUP_GONE)),
     Row(_S.RUNNING, _E.TIMEOUT, _S.STOP, (_F.FAIL_TIMEOUT, _F.RUN)),
     Row((_S.RUNNING, _S.EXITED, *_RELOADING), (_E.STOP, _E.OOM_KILLED), _S.STOP, (_F.RUN,)),
