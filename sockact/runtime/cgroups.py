@@ -279,10 +279,10 @@ def _taken(path: str) -> int:
     except OSError as error:
         if lock >= 0:
             os.close(lock)
-        if new:
-            _remove(path)
         if error.errno in (*GONE, errno.EAGAIN):
             return -1
+        if new:
+            _remove(path)
         raise
     if not free:
         os.close(lock)

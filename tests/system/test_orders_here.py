@@ -162,7 +162,8 @@ def test_the_end_of_the_log_is_no_signal_for_the_services(tmp_path: Path) -> Non
     )
     (unit,) = write_units(tmp_path, {"a.service": f"{text}StandardError=null\nStandardOutput=null\nIgnoreSIGPIPE=no\n"})
     reader, writer = os.pipe()
-    words = command(unit, arguments=["--forward=all", "-v"])
+    # Under nohup(1), SIGHUP is not for sockact.
+    words = ["/usr/bin/env", "--default-signal=HUP", *command(unit, arguments=["--forward=all", "-v"])]
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=writer) as process:
         try:
             os.close(writer)
