@@ -175,7 +175,8 @@ class Cgroups:
         """Set an attribute of a group, and have its controller work."""
         if control.controller not in self._enabled:
             self._enable(control.controller)
-        text = str(_total(control.controller) * control.share // 10000) if control.share else control.text
+        assert self._home is not None
+        text = str(_total(self._home.path, control.controller) * control.share // 10000) if control.share else control.text
         _write(f"{self._base}/{name}/{control.file}", text)
 
     def _enable(self, controller: str) -> None:
@@ -297,11 +298,14 @@ def _make(path: str) -> bool:
     return True
 
 
-def _total(controller: str) -> int:
-    """What percentages are of: the memory or the tasks of this machine."""
+def _total(home: str, controller: str) -> int:
+    """What percentages are of: the memory or the tasks of this machine, or what the group that we are in may have of it."""
     if controller == "memory":
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(int(_read(f"/proc/sys/kernel/{name}")) for name in ("pid_max", "threads-max"))
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        whole = min(int(_read(f"/proc/sys/kernel/{name}")) for name in ("pid_max", "threads-max"))
+    most = _read(f"{home}/{controller}.max", "max").strip()
+    return whole if most == "max" else min(whole, int(most))
 
 
 def _move(source: str, target: str) -> None:

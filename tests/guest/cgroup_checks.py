@@ -63,6 +63,18 @@ def a_limit_may_be_lifted_and_a_unit_may_be_idle(folder: Path) -> None:
 
 
 @check
+def percentages_are_of_what_the_group_of_sockact_may_have(folder: Path) -> None:
+    limits = {"memory.max": 512 << 20, "pids.max": 400}
+    for file, most in limits.items():
+        (BOX / file).write_text(str(most))
+    with running(folder, MAIN, "MemoryMax=50%", "TasksMax=50%"):
+        for file, most in limits.items():
+            assert read(BOX / "sockact/one.service" / file) == str(most // 2)
+            (BOX / file).write_text("max")
+    expect_as_before()
+
+
+@check
 def a_limit_of_a_threaded_controller_alone_is_set_as_well(folder: Path) -> None:
     """Such a controller can be used in a group with processes, which becomes one of threads then."""
     for line, file, value in (("TasksMax=33", "pids.max", "33"), ("CPUWeight=50", "cpu.weight", "50")):
