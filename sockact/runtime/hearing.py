@@ -9,6 +9,8 @@ from sockact.runtime.units import CONTROL, MAIN, Service, Stored
 from sockact.unit.values import is_fd_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sockact.runtime.notify import Message
     from sockact.runtime.services import Services
     from sockact.runtime.work import Work
@@ -23,12 +25,13 @@ EVENTS = {"RELOADING": Event.RELOADING, "READY": Event.READY, "STOPPING": Event.
 
 
 class Hearing:
-    """The ear for all services."""
+    """The ear for all services. `settle` has events answered."""
 
-    def __init__(self, work: Work, services: Services) -> None:
+    def __init__(self, work: Work, services: Services, settle: Callable[[], None]) -> None:
         self.work = work
         self.services = services
         self.log = work.log
+        self._settle = settle
 
     def hear(self, message: Message) -> tuple[int, ...]:
         """Take a message, if its sender may speak for a service; which of its descriptors are kept."""
@@ -41,13 +44,18 @@ class Hearing:
                 self.log(level, unit.name, f"{name.lower()}: {text}")
         self._take_main(unit, message)
         self._take_access(unit, message)
+        self._take_events(unit, message)
         self._take_numbers(unit, message)
+        return self._store(unit, message)
+
+    def _take_events(self, unit: Service, message: Message) -> None:
+        """What is happening to the service. What else it says is about what comes of that: more time to stop, for one."""
         for name, event in EVENTS.items():
             if message.says(name) and (event is not Event.RELOADING or self._is_news(unit, message)):
                 unit.says = name.lower()
                 self.log(INFO, unit.name, unit.says)
                 self.work.post(unit, event)
-        return self._store(unit, message)
+        self._settle()
 
     def _may_speak(self, service: Service, role: str) -> bool:
         forks = service.unit.service.type == "forking" and role == CONTROL

@@ -64,7 +64,7 @@ class Supervisor:
         self.services = Services(work)
         self.jobs = Jobs(work, self.services)
         work.start = self.jobs.start
-        work.notifications = Notifications(kernel, work.loop, Hearing(work, self.services).hear, self._drain)
+        work.notifications = Notifications(kernel, work.loop, Hearing(work, self.services, self._drain).hear, self._drain)
         self.stops = 0
         self.ending = False
         self.asserted = False

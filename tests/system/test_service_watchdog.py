@@ -100,15 +100,18 @@ def test_a_service_can_shorten_its_interval(tmp_path: Path) -> None:
     assert words[-1] in ABORTED
 
 
-def test_a_service_can_lengthen_its_interval(tmp_path: Path) -> None:
-    body = 'tell("READY=1", "WATCHDOG_USEC=3600000000"); time.sleep(1); say("alive"); wait()'
-    with kept(tmp_path, *service(tmp_path, body, "WatchdogSec=500ms")) as supervisor:
-        supervisor.wait_log("alive")
-
-
-def test_a_service_can_switch_the_watchdog_off(tmp_path: Path) -> None:
-    body = 'tell("READY=1", "WATCHDOG_USEC=0"); time.sleep(1); say("alive"); wait()'
-    with kept(tmp_path, *service(tmp_path, body, "WatchdogSec=500ms")) as supervisor:
+@pytest.mark.parametrize(
+    ("message", "seconds", "line"),
+    [  # also in the message that says it has started
+        ("WATCHDOG_USEC=3600000000", 1, "WatchdogSec=500ms"),
+        ("WATCHDOG_USEC=0", 1, "WatchdogSec=500ms"),
+        ("EXTEND_TIMEOUT_USEC=60000000", 2, "WatchdogSec=1500ms"),
+        ("EXTEND_TIMEOUT_USEC=60000000", 2, "RuntimeMaxSec=1500ms"),
+    ],
+)
+def test_a_service_can_ask_for_more_time_to_live(message: str, seconds: int, line: str, tmp_path: Path) -> None:
+    body = f'tell("READY=1", "{message}"); time.sleep({seconds}); say("alive"); wait()'
+    with kept(tmp_path, *service(tmp_path, body, line)) as supervisor:
         supervisor.wait_log("alive")
 
 
@@ -168,21 +171,12 @@ def test_the_time_to_run_is_not_reset_by_a_reload(tmp_path: Path) -> None:
     assert (status != 0, words) == (True, ["post [timeout] [killed] [TERM]"])
 
 
-def test_more_time_to_start_can_be_asked_for(tmp_path: Path) -> None:
-    body = 'tell("EXTEND_TIMEOUT_USEC=60000000"); time.sleep(2); tell("READY=1"); wait()'
-    with kept(tmp_path, *service(tmp_path, body, "TimeoutStartSec=1500ms")) as supervisor:
-        supervisor.wait_log("is running")
-
-
-def test_asking_for_less_time_than_there_is_takes_none_away(tmp_path: Path) -> None:
-    body = 'tell("EXTEND_TIMEOUT_USEC=1"); time.sleep(0.5); tell("READY=1"); wait()'
-    with kept(tmp_path, *service(tmp_path, body, "TimeoutStartSec=60s")) as supervisor:
-        supervisor.wait_log("is running")
-
-
-def test_a_service_without_a_time_limit_gets_none_by_asking_for_more(tmp_path: Path) -> None:
-    body = 'tell("EXTEND_TIMEOUT_USEC=1"); time.sleep(0.5); tell("READY=1"); wait()'
-    with kept(tmp_path, *service(tmp_path, body, "TimeoutStartSec=infinity")) as supervisor:
+@pytest.mark.parametrize(("asked", "seconds", "limit"), [(60_000_000, 2, "1500ms"), (1, 0.5, "60s"), (1, 0.5, "infinity")])
+def test_more_time_to_start_can_be_asked_for_and_asking_takes_none_away(
+    asked: int, seconds: float, limit: str, tmp_path: Path
+) -> None:
+    body = f'tell("EXTEND_TIMEOUT_USEC={asked}"); time.sleep({seconds}); tell("READY=1"); wait()'
+    with kept(tmp_path, *service(tmp_path, body, f"TimeoutStartSec={limit}")) as supervisor:
         supervisor.wait_log("is running")
 
 
@@ -192,10 +186,11 @@ def test_who_asked_for_more_time_and_does_not_use_it_is_ended_all_the_same(tmp_p
     assert words == ["post [timeout] [killed] [TERM]"]
 
 
-def test_more_time_to_stop_can_be_asked_for(tmp_path: Path) -> None:
-    body = """
+@pytest.mark.parametrize("announced", ["", "STOPPING=1"])
+def test_more_time_to_stop_can_be_asked_for(announced: str, tmp_path: Path) -> None:
+    body = f"""
         def stop():
-            tell("EXTEND_TIMEOUT_USEC=60000000")
+            tell("EXTEND_TIMEOUT_USEC=60000000", "{announced}")
             time.sleep(2)
             say("done")
             os._exit(0)
@@ -207,16 +202,10 @@ def test_more_time_to_stop_can_be_asked_for(tmp_path: Path) -> None:
         assert said(supervisor) == ["up", "done", "post [success] [exited] [0]"]
 
 
-def test_more_time_to_run_can_be_asked_for(tmp_path: Path) -> None:
-    body = 'tell("READY=1"); tell("EXTEND_TIMEOUT_USEC=60000000"); time.sleep(2); say("alive"); wait()'
-    with kept(tmp_path, *service(tmp_path, body, "RuntimeMaxSec=1500ms")) as supervisor:
-        supervisor.wait_log("alive")
-
-
-def test_more_time_is_more_time_for_the_watchdog_too(tmp_path: Path) -> None:
-    body = 'tell("READY=1"); tell("EXTEND_TIMEOUT_USEC=60000000"); time.sleep(2); say("alive"); wait()'
-    with kept(tmp_path, *service(tmp_path, body, "WatchdogSec=1500ms")) as supervisor:
-        supervisor.wait_log("alive")
+def test_who_stops_by_himself_may_ask_for_more_time_in_the_same_breath(tmp_path: Path) -> None:
+    body = 'tell("READY=1"); tell("STOPPING=1", "EXTEND_TIMEOUT_USEC=60000000"); time.sleep(2); say("done")'
+    status, words = outcome(tmp_path, *service(tmp_path, body, "TimeoutStopSec=1500ms"))
+    assert (status, words) == (0, ["done", "post [success] [exited] [0]"])
 
 
 @pytest.mark.parametrize("number", ["", "x", "-1", "1e6", "99999999999999999999999", "18446744073709551615"])
