@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 
+from sockact.net import linux
 from sockact.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ CONTROL = ".control"
 """Where systemd has the other commands of a unit that divides its group."""
 MOST_MOVES = 10
 """They may fork while they are moved."""
-SIGKILL = 9
+SIGKILL = linux.SIGNALS["KILL"]
 MOST_BYTES = 1 << 16
 GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EOPNOTSUPP)
 """What is said of groups and processes that were there a moment ago, and of the processes of a group of threads."""
@@ -68,7 +69,7 @@ class Home:
     def __init__(self) -> None:
         if os.environ.get(SWITCH) == "no":
             raise OSError(errno.EPERM, f"{SWITCH}=no")
-        self.own = next((line[3:] for line in _read("/proc/self/cgroup").split("\n") if line.startswith("0::")), "")
+        self.own = _group_of("self")
         self.path = next(_seen_at(self.own), "")
         if not self.path:
             raise OSError(errno.ENOENT, "no file system of type cgroup2 shows the group of this process")
@@ -97,6 +98,11 @@ class Home:
         """Whether processes are here that are not ours to move; those outside of our pid namespace are called 0."""
         pids = {*_pids(self.path)}
         return 0 in pids or (os.getpid() != 1 and bool(pids - {os.getpid()}))
+
+
+def _group_of(process: str) -> str:
+    """The group of a process, from the root of the file system; nothing for one that is gone, or has none of version 2."""
+    return next((line[3:] for line in _read(f"/proc/{process}/cgroup", "").split("\n") if line.startswith("0::")), "")
 
 
 def _seen_at(own: str) -> Iterator[str]:
@@ -247,7 +253,7 @@ class Cgroups:
     def name_of(self, pid: int) -> str:
         """The group that a process is in; nothing for one that is not among ours."""
         assert self._home is not None
-        own = next((line[3:] for line in _read(f"/proc/{pid}/cgroup", "").split("\n") if line.startswith("0::")), "")
+        own = _group_of(str(pid))
         inside = f"{self._home.own.rstrip('/')}/{self._base.rpartition('/')[2]}/"
         return own.removeprefix(inside).partition("/")[0] if own.startswith(inside) else ""
 
