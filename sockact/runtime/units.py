@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sockact.runtime.listeners import OpenPort
     from sockact.runtime.loop import Timer
     from sockact.unit.commands import Command
+    from sockact.unit.directives.service import ServiceSection
+    from sockact.unit.directives.socket import SocketSection
     from sockact.unit.gather import Template
     from sockact.unit.load import ServiceUnit, SocketUnit
 
@@ -99,6 +101,11 @@ class Socket(Unit):
         self.sources: dict[str, object] = {}
         """The instances at work, and whom their connections count for."""
         self.accepted = 0
+
+    @property
+    def section(self) -> SocketSection:
+        """What its commands run in, and how they are ended."""
+        return self.unit.socket
 
     @property
     def over(self) -> bool:
@@ -193,6 +200,11 @@ class Service(Unit):
         """Whether that is a failure."""
         self.stop_asked = False
         self.hurried = False
+
+    @property
+    def section(self) -> ServiceSection:
+        """What its commands run in, and how they are ended."""
+        return self.unit.service
 
     @property
     def over(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sockact.record import TYPE_CHECKING
-from sockact.runtime import spawn, units
+from sockact.runtime import spawn
 from sockact.runtime.log import ERROR, WARNING
 
 if TYPE_CHECKING:
@@ -48,13 +48,11 @@ class Work:
 
     def release(self, unit: Service | Socket, restarts: bool) -> None:
         """Take away what the unit had, such as its runtime directory, and what does not outlive it."""
-        section = unit.unit.service if isinstance(unit, units.Service) else unit.unit.socket
-        spawn.release(self.kernel, section, unit.name, restarts, lambda text: self.log(WARNING, unit.name, text))
+        spawn.release(self.kernel, unit.section, unit.name, restarts, lambda text: self.log(WARNING, unit.name, text))
 
     def report_oom(self, unit: Service | Socket) -> None:
         """Say that the kernel has killed a process of a unit, and which limit may have been the reason."""
-        section = unit.unit.service if isinstance(unit, units.Service) else unit.unit.socket
-        origin = section.origin("memory_max")
+        origin = unit.section.origin("memory_max")
         limit = f" ({origin.key}={origin.value})" if origin else ""
         self.log(ERROR, unit.name, f"the kernel has killed a process of it for want of memory{limit}")
 
