@@ -269,9 +269,10 @@ class Supervisor:
             self.services.do(service, effect, before)
         if service.state is not before or (starts and service.over):
             self.services.entered(service)
-            if service.has_ended and service.state is not before:
+            ended = service.has_ended
+            if ended and service.state is not before:
                 self._over(service, service.has_failed)
-            if service.has_ended or service.state in UP:
+            if ended or service.state in UP:
                 self.jobs.settled(service)
 
     def _socket_facts(self, socket: Socket, event: SocketEvent, accepted: Accepted | None) -> socket_machine.Facts:
