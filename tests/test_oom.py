@@ -10,20 +10,24 @@ from collections.abc import Callable
 import pytest
 
 from sockact.lifecycle.control import controls
+from sockact.runtime.loop import NO_LIMIT, READABLE, Loop, Timer
 from sockact.runtime.oom import OomKills
 from sockact.runtime.units import Unit
 from tests.fakes import service_unit
 
 
-class Timers:
+class Timers(Loop):
     """A loop that watches and waits for nobody."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernel: Memory) -> None:
+        self.kernel = kernel  # type: ignore[assignment]
         self.watched: dict[int, Callable[[int], None]] = {}
         self.later: list[Callable[[], None]] = []
         self.fails = 0
 
-    def watch(self, fd: int, callback: Callable[[int], None], events: int) -> None:
+    def watch(
+        self, fd: int, callback: Callable[[int], None], limit: tuple[float, int] = NO_LIMIT, events: int = READABLE
+    ) -> None:
         assert events == select.EPOLLPRI
         if self.fails:
             raise OSError(self.fails, os.strerror(self.fails))
@@ -32,8 +36,9 @@ class Timers:
     def unwatch(self, fd: int) -> None:
         del self.watched[fd]
 
-    def after(self, seconds: float, callback: Callable[[], None]) -> None:
+    def after(self, seconds: float, callback: Callable[[], None]) -> Timer:
         self.later.append(callback)
+        return Timer(seconds, callback)
 
     def pass_time(self) -> None:
         due, self.later = self.later, []
@@ -70,7 +75,8 @@ class Memory:
 
 class Bench:
     def __init__(self) -> None:
-        self.kernel, self.loop = Memory(), Timers()
+        self.kernel = Memory()
+        self.loop = Timers(self.kernel)
         self.said: list[str] = []
         self.told = 0
         self.unit = Unit()

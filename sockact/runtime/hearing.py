@@ -147,5 +147,4 @@ class Hearing:
     def _remove(self, service: Service, gone: list[Stored]) -> None:
         for stored in gone:
             service.stored.remove(stored)
-            self.work.loop.unwatch(stored.fd)
-            self.work.kernel.close(stored.fd)
+            self.work.loop.close(stored.fd)

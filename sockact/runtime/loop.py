@@ -84,6 +84,20 @@ class Loop:
         elif watch:
             self._epoll.unregister(fd)
 
+    def take(self, fd: int, callback: Callable[[int], None], events: int = READABLE) -> int:
+        """Watch a descriptor that is of no use unwatched: where that fails, it is closed."""
+        try:
+            self.watch(fd, callback, events=events)
+        except OSError:
+            self.kernel.close(fd)
+            raise
+        return fd
+
+    def close(self, fd: int) -> None:
+        """Watch no more, and close."""
+        self.unwatch(fd)
+        self.kernel.close(fd)
+
     def after(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Call back once, not before `seconds` from now."""
         timer = Timer(self.kernel.now() + seconds, callback)

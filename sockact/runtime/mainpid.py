@@ -147,13 +147,11 @@ class MainProcesses:
         if service.pids.get(MAIN) != pid:
             return
         try:
-            service.alien = self.kernel.pidfd(pid)
-            self.work.loop.watch(service.alien, lambda _: self._gone(service, pid))
+            service.alien = self.work.loop.take(self.kernel.pidfd(pid), lambda _: self._gone(service, pid))
         except ProcessLookupError:
             self._gone(service, pid)
         except OSError as error:
             self.log(WARNING, service.name, f"cannot watch process {pid}: {error.strerror}; trying again in a second")
-            self.forget(service)
             self.work.loop.after(1.0, partial(self._follow, service, pid))
 
     def _gone(self, service: Service, pid: int) -> None:
@@ -171,6 +169,5 @@ class MainProcesses:
     def forget(self, service: Service) -> None:
         """Follow nobody any more."""
         if service.alien >= 0:
-            self.work.loop.unwatch(service.alien)
-            self.kernel.close(service.alien)
+            self.work.loop.close(service.alien)
             service.alien = -1

@@ -49,16 +49,11 @@ class OomKills:
     def _watch(self, unit: Unit) -> None:
         if self._watches.get(unit) != UNWATCHED:
             return  # it was tried again by its next start, or is over
-        fd = UNWATCHED
         try:
             fd = self.kernel.cgroups.watch(unit.name, EVENTS)
-            self.loop.watch(fd, lambda _: self.look(unit), events=select.EPOLLPRI)
+            self._watches[unit] = self.loop.take(fd, lambda _: self.look(unit), select.EPOLLPRI)
         except OSError as error:
-            if fd >= 0:
-                self.kernel.close(fd)
             self._not_watched(unit, error)
-        else:
-            self._watches[unit] = fd
 
     def _not_watched(self, unit: Unit, error: OSError) -> None:
         if error.errno == errno.ENOENT:
@@ -92,8 +87,7 @@ class OomKills:
         self._counts.pop(unit, None)
         fd = self._watches.pop(unit, UNWATCHED)
         if fd >= 0:
-            self.loop.unwatch(fd)
-            self.kernel.close(fd)
+            self.loop.close(fd)
 
     def end(self) -> None:
         for unit in [*self._watches]:

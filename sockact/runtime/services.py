@@ -362,8 +362,7 @@ class Services:
     def drop_stored(self, service: Service) -> None:
         """Close what the service has left with us."""
         for stored in service.stored:
-            self.work.loop.unwatch(stored.fd)
-            self.kernel.close(stored.fd)
+            self.work.loop.close(stored.fd)
         service.stored.clear()
 
     def _forget(self, service: Service) -> None:

@@ -131,7 +131,7 @@ class ByControlGroup:
 
     def _watch(self, unit: Unit) -> bool:
         """Have the end of the last process be told, if there is one; whether there is."""
-        groups, watch, fd = self.kernel.cgroups, self._watches[unit], -1
+        groups, watch = self.kernel.cgroups, self._watches[unit]
         if watch == EMPTY:
             return False
         try:
@@ -141,14 +141,10 @@ class ByControlGroup:
             if watch >= 0:
                 return True
             fd = groups.watch(unit.name, "cgroup.events")
-            self.loop.watch(fd, lambda _: self._look(unit, fd), events=select.EPOLLPRI)
+            self._watches[unit] = self.loop.take(fd, lambda _: self._look(unit, fd), select.EPOLLPRI)
         except OSError as error:
             self.log(WARNING, unit.name, f"cannot watch its control group: {error.strerror}; trying again in a second")
-            if fd >= 0:
-                self.kernel.close(fd)
             self.loop.after(1.0, partial(self.left, unit))
-        else:
-            self._watches[unit] = fd
         return True
 
     def _look(self, unit: Unit, fd: int) -> None:
@@ -166,8 +162,7 @@ class ByControlGroup:
 
     def _close(self, fd: int) -> None:
         if fd >= 0:
-            self.loop.unwatch(fd)
-            self.kernel.close(fd)
+            self.loop.close(fd)
 
     def leftovers(self, unit: Unit) -> bool:
         """Whether there are others than its commands; if there are no commands, their end will be told."""
